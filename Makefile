@@ -1,0 +1,35 @@
+# Everything runs in .venv, which the first target that needs it creates from constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint atlas bench clean
+
+demo: $(READY)  ## answer problem 4.7 with its controls and build the atlas
+	$(BIN)/superscope run 4.7 --preset quick
+	$(BIN)/superscope atlas --out site
+
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+atlas: $(READY)  ## the static site from what is stored
+	$(BIN)/superscope atlas --out site
+
+bench: $(READY)  ## ratios against the usual loop and against occhio
+	$(BIN)/python benchmarks/run.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) site

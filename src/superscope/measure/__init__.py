@@ -1,0 +1,60 @@
+"""Numbers about superposition. Every function takes W with trailing dims (hidden, feature): DataArray, NumPy or torch.
+
+Each docstring gives the formula, its source, what it assumes, when it misleads and its null. This is the only list of
+public names.
+"""
+
+from __future__ import annotations
+
+from . import nulls, theory
+from .adversarial import analytic_direction, attack_increase, pgd_increase, vulnerability
+from .alignment import (
+    BasisAlignment,
+    activation_kurtosis,
+    basis_alignment,
+    participation_ratio,
+    participation_ratio_null,
+    weight_kurtosis,
+)
+from .dimensionality import (
+    capacity,
+    dimensionality,
+    dims_per_feature,
+    features_recovered,
+    features_represented,
+    norm_capped_count,
+    norms,
+    represented,
+    responses,
+)
+from .geometry import (
+    Component,
+    classify,
+    geometry,
+    geometry_null,
+    geometry_table,
+    ideal,
+    ideal_levels,
+    ideals_of_size,
+)
+from .interference import (
+    ActiveLoss,
+    coherence,
+    frame_potential,
+    frame_potential_bound,
+    interference_matrix,
+    loss_by_active,
+    superposition_of,
+    welch_bound,
+)
+from .polysemanticity import features_per_neuron, lecomte_count, max_over_sum
+
+__all__ = [
+    "ActiveLoss", "BasisAlignment", "Component", "activation_kurtosis", "analytic_direction", "attack_increase",
+    "basis_alignment", "capacity", "classify", "coherence", "dimensionality", "dims_per_feature", "features_per_neuron",
+    "features_recovered", "features_represented", "frame_potential", "frame_potential_bound", "geometry",
+    "geometry_null", "geometry_table", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix",
+    "lecomte_count", "loss_by_active", "max_over_sum", "norm_capped_count", "norms", "nulls", "participation_ratio",
+    "participation_ratio_null", "pgd_increase", "represented", "responses", "superposition_of", "theory",
+    "vulnerability", "weight_kurtosis", "welch_bound",
+]  # fmt: skip

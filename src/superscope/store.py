@@ -1,0 +1,203 @@
+"""Where runs live on disk: ``<out>/<problem>/<preset>-<digest>/``, written so that a crash never leaves half a file.
+
+Every file is written beside its final name, flushed to the disk and renamed, so a reader sees the old content or the
+new one. What is read back is checked against the checksum that was stored with it; anything wrong is a `StoreError`
+that says which file, what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DEFAULT_OUT = Path("runs")
+FINDINGS = "findings.json"
+
+
+class StoreError(RuntimeError):
+    """Something on the disk cannot be read or written; the message says what and what to do next."""
+
+
+def _explain(action: str, path: Path, error: OSError) -> StoreError:
+    hints = {
+        errno.ENOSPC: "the disk is full; free some space and run again, finished units are kept",
+        errno.EDQUOT: "the disk quota is used up; free some space and run again, finished units are kept",
+        errno.EACCES: "no permission; choose another folder with --out",
+        errno.EPERM: "no permission; choose another folder with --out",
+        errno.EROFS: "the file system is read-only; choose another folder with --out",
+        errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder with --out",
+        errno.EEXIST: "a part of this path is a file, not a folder; choose another folder with --out",
+    }
+    reason = hints.get(error.errno or 0, error.strerror or str(error))
+    return StoreError(f"cannot {action} {str(path)!r}: {reason}")
+
+
+# ------------------------------------------------------------------------------------------------ writing and reading
+
+
+def atomic_write_many(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files under `folder`; all of them are on the disk before the first one is renamed into place.
+
+    A full disk is therefore met while the old files are still whole. Files are renamed in the order given: put the
+    one that vouches for the others last.
+    """
+    folder = Path(folder)
+    staged: list[tuple[str, Path]] = []
+    target = folder
+    try:
+        for name, data in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+            staged.append((temporary, target))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        while staged:
+            temporary, target = staged[0]
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+            staged.pop(0)
+    except OSError as error:
+        raise _explain("write", target, error) from error
+    finally:
+        for temporary, _ in staged:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    atomic_write_many(Path(path).parent, {Path(path).name: data})
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    atomic_write_text(path, dumps(value))
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder and all that is in it, if it is there."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _explain("remove", folder, error) from error
+
+
+def read_bytes(path: Path, sha256: str | None = None) -> bytes:
+    """The file's bytes; with `sha256`, checked against it."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise _explain("read", Path(path), error) from error
+    if sha256 is not None and checksum(data) != sha256:
+        raise StoreError(f"{str(path)!r} is damaged (its checksum does not match); run the study again to replace it")
+    return data
+
+
+def read_json(path: Path) -> Any:
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{str(path)!r} is not whole JSON ({error}); run the study again to replace it") from error
+
+
+# ----------------------------------------------------------------------------------------------------- JSON and digests
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON types: NaN becomes null, infinities become the strings "Infinity" and "-Infinity"."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, bool | str | int) or value is None:
+        return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, torch tensors
+        return plain(value.tolist())
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be stored as JSON")
+
+
+def number(value: Any) -> float:
+    """The float that `plain` stored."""
+    return math.nan if value is None else float(value)
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of `value`; equal values have equal digests on every machine."""
+    return checksum(json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def seal(document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with the checksum of all its other fields."""
+    body = {key: value for key, value in document.items() if key != "checksum"}
+    return {**body, "checksum": digest(body)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("checksum") != seal(document)["checksum"]:
+        raise StoreError(f"{str(path)!r} is damaged (its checksum does not match); run the study again to replace it")
+    return document
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+
+
+def run_folder(out: Path | str | None, problem: str, preset: str, config: Any, seed: int) -> Path:
+    """``<out>/<problem>/<preset>-<digest of config and seed>``."""
+    key = digest({"problem": problem, "config": config, "seed": seed})[:10]
+    return Path(out or DEFAULT_OUT) / problem / f"{preset}-{key}"
+
+
+def bundled_results() -> Path | None:
+    """The recorded findings that come with superscope: inside the package, or in the checkout it was imported from."""
+    here = Path(__file__).resolve()
+    candidates = (here.parent / "results", here.parents[2] / "results")
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:
+    """Folders of `problem` under `out` that hold findings, newest first (by the time they were finished)."""
+    root = Path(out or DEFAULT_OUT) / problem
+    folders = [path.parent for path in sorted(root.glob(f"*/{FINDINGS}"))]
+    return sorted(folders, key=lambda folder: str(read_json(folder / FINDINGS).get("finished", "")), reverse=True)
+
+
+def latest(problem: str, out: Path | str | None = None, preset: str | None = None) -> Path | None:
+    """The newest finished run of `problem`: the user's own when there is one, else the bundled one, else None."""
+    for root in (Path(out or DEFAULT_OUT), bundled_results()):
+        runs = finished_runs(problem, root) if root is not None else []
+        runs = [folder for folder in runs if preset is None or folder.name.startswith(f"{preset}-")]
+        if runs:
+            return runs[0]
+    return None

@@ -1,0 +1,72 @@
+"""One file per problem: ``p4_07_binary_features.py`` is problem 4.7, ``tms.py`` the reproduction of Elhage et al. 2022.
+
+Studies are found by file name, so listing them imports none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from superscope.study import Study
+
+_FILE = re.compile(r"p(\d+)_(\d+)_(\w+)")
+
+
+class UnknownProblemError(KeyError):
+    """No problem, or no study, of that name; the message names the nearest one."""
+
+    def __str__(self) -> str:  # KeyError would print the repr, with quotes around the whole message
+        return str(self.args[0])
+
+
+def _problem(module_name: str) -> str | None:
+    if module_name == "tms":
+        return "tms"
+    match = _FILE.fullmatch(module_name)
+    return f"{int(match[1])}.{int(match[2])}" if match else None
+
+
+def _order(problem: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in problem.split(".")) if problem != "tms" else (0,)
+
+
+def _modules() -> dict[str, str]:
+    """Problem id -> module name, in the order of the problems (the reproduction first)."""
+    found: dict[str, str] = {}
+    for info in pkgutil.iter_modules(__path__):
+        problem = _problem(info.name)
+        if problem is None:
+            continue
+        if problem in found:
+            raise ImportError(f"two study files claim problem {problem}: {found[problem]}.py and {info.name}.py")
+        found[problem] = info.name
+    return {problem: found[problem] for problem in sorted(found, key=_order)}
+
+
+def built() -> list[str]:
+    """The problems that have a study, in order: ``["tms", "4.1", ...]``."""
+    return list(_modules())
+
+
+def get(problem: str) -> Study:
+    """The study of a problem, by its number ("4.7") or file name ("p4_07_binary_features").
+
+    Raises `UnknownProblemError` (a KeyError) that names the nearest built study.
+    """
+    from superscope.study import Study
+
+    modules = _modules()
+    wanted = str(problem).strip().lower()
+    by_name = {name: number for number, name in modules.items()}
+    wanted = by_name.get(wanted, wanted)
+    if wanted not in modules:
+        known = ", ".join(modules) or "none yet"
+        near = difflib.get_close_matches(wanted, modules, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownProblemError(f"no study {str(problem)!r}{hint} (built: {known})")
+    return Study.from_module(importlib.import_module(f"{__name__}.{modules[wanted]}"))

@@ -1,0 +1,188 @@
+"""The study contract: a module with a question, a frozen `Config`, `PRESETS` and one ``run(config, lab) -> Findings``.
+
+`Study` wraps such a module: checks it, applies overrides to a preset, runs it and stores what it found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import platform
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from superscope import store
+from superscope.findings import Figure, Findings, Gate
+from superscope.lab import Lab, clocks
+
+__all__ = ["Figure", "Findings", "Gate", "Lab", "Study"]
+
+PRESETS = ("quick", "standard", "full")
+_RUN_ARGUMENTS = {"preset", "seed", "out", "executor", "lab", "workers", "quiet"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A runnable open problem: ``superscope.studies.get("4.7").run(preset="quick")``."""
+
+    problem: str
+    title: str
+    question: str
+    assumptions: tuple[str, ...]
+    disanalogies: tuple[str, ...]
+    config_type: type
+    presets: dict[str, Any]
+    body: Callable[[Any, Lab], Findings]
+
+    @classmethod
+    def from_module(cls, module: types.ModuleType) -> Study:
+        """Check a study module against the contract; raises TypeError that says what is missing."""
+        wanted = ("PROBLEM", "TITLE", "QUESTION", "ASSUMPTIONS", "DISANALOGIES", "Config", "PRESETS", "run")
+        missing = [name for name in wanted if not hasattr(module, name)]
+        if missing:
+            raise TypeError(f"study {module.__name__} lacks {', '.join(missing)}")
+        config: type = module.Config
+        parameters = getattr(config, "__dataclass_params__", None)
+        if parameters is None or not parameters.frozen:
+            raise TypeError(f"study {module.__name__}: Config must be a frozen dataclass")
+        if tuple(module.PRESETS) != PRESETS:
+            raise TypeError(f"study {module.__name__}: PRESETS must be {PRESETS}, not {tuple(module.PRESETS)}")
+        clash = _RUN_ARGUMENTS & {item.name for item in dataclasses.fields(config)}
+        if clash:
+            raise TypeError(f"study {module.__name__}: Config field {min(clash)!r} is an argument of Study.run already")
+        return cls(
+            problem=module.PROBLEM,
+            title=module.TITLE,
+            question=module.QUESTION,
+            assumptions=tuple(module.ASSUMPTIONS),
+            disanalogies=tuple(module.DISANALOGIES),
+            config_type=config,
+            presets=dict(module.PRESETS),
+            body=module.run,
+        )
+
+    def configure(self, preset: str = "quick", **overrides: Any) -> Any:
+        """The preset's Config with `overrides`; an unknown field or a wrong type is a TypeError that quotes it."""
+        if preset not in self.presets:
+            raise ValueError(f"no preset {preset!r}; study {self.problem} has {', '.join(self.presets)}")
+        hints = typing.get_type_hints(self.config_type)
+        for name in overrides:
+            if name not in hints:
+                near = difflib.get_close_matches(name, hints, n=1, cutoff=0.0)
+                raise TypeError(
+                    f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} "
+                    f"(fields: {', '.join(hints)})"
+                )
+        checked = {name: _checked(name, value, hints[name]) for name, value in overrides.items()}
+        return dataclasses.replace(self.presets[preset], **checked)
+
+    def folder(self, config: Any, preset: str, seed: int, out: Path | str | None = None) -> Path:
+        """Where a run of this config is kept."""
+        return store.run_folder(out, self.problem, preset, dataclasses.asdict(config), seed)
+
+    def run(
+        self,
+        preset: str = "quick",
+        seed: int = 0,
+        out: Path | str | None = None,
+        executor: str = "local",
+        lab: Lab | None = None,
+        *,
+        workers: int | None = None,
+        quiet: bool | None = None,
+        **overrides: Any,
+    ) -> Findings:
+        """Run the study and store its findings under `out` (default ``runs/``); finished units are not done again.
+
+        `overrides` are fields of the study's Config. A `lab` brings its own preset, seed, folder and executor.
+        """
+        if lab is not None:
+            preset, seed = lab.preset, lab.seed
+        config = self.configure(preset, **overrides)
+        if lab is None:
+            silent = not sys.stderr.isatty() if quiet is None else quiet
+            lab = Lab(seed, preset, self.folder(config, preset, seed, out), executor, workers, silent)
+        start = clocks()
+        found = self.body(config, lab)
+        if not isinstance(found, Findings):
+            raise TypeError(f"study {self.problem}: run returned {type(found).__name__}, not Findings")
+        wall, cpu = (now - then + paid for now, then, paid in zip(clocks(), start, lab.earlier, strict=True))
+        found = dataclasses.replace(
+            found,
+            problem=self.problem,
+            title=self.title,
+            question=self.question,
+            assumptions=list(self.assumptions),
+            disanalogies=list(self.disanalogies),
+            preset=preset,
+            config=store.plain(dataclasses.asdict(config)),
+            seed=seed,
+            engine=", ".join(lab.engines),
+            notes=list(lab.notes),
+            seconds=wall,
+            cpu_seconds=cpu,
+            resumed=list(lab.resumed),
+            versions=_versions(),
+            finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        found.save(lab.folder)
+        return found
+
+
+def _versions() -> dict[str, str]:
+    """Versions and the kind of machine; nothing that names the machine or its folders."""
+    versions = {"python": platform.python_version()}
+    for package in ("superscope", "numpy", "torch", "xarray", "scipy"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    versions["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return versions
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """`value` if it fits the field's type hint (an int where a float is meant is made a float, a list a tuple)."""
+    try:
+        return _fit(value, hint)
+    except TypeError:
+        shown = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint)
+        raise TypeError(f"config field {name!r} must be {shown}, not {value!r}") from None
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for option in args:
+            try:
+                return _fit(value, option)
+            except TypeError:
+                continue
+        raise TypeError
+    if origin is typing.Literal:
+        if value not in args:
+            raise TypeError
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else args
+        if len(kinds) != len(value):
+            raise TypeError
+        return tuple(_fit(item, kind) for item, kind in zip(value, kinds, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, bool):
+        raise TypeError
+    kind = type(None) if hint is None else hint
+    if not isinstance(value, kind):
+        raise TypeError
+    return value

@@ -1,0 +1,7 @@
+"""Grids of toys trained at once."""
+
+from superscope.sweep.recipe import Recipe
+from superscope.sweep.run import SweepRun
+from superscope.sweep.spec import Sweep
+
+__all__ = ["Recipe", "Sweep", "SweepRun"]

@@ -1,0 +1,202 @@
+"""Train the units of a sweep: in threads here, or as Ray tasks elsewhere; keep what is finished, show progress."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from superscope.sweep.archive import MemoryArchive, ZarrArchive
+from superscope.sweep.recipe import Recipe
+from superscope.sweep.run import SweepRun, assemble
+from superscope.sweep.spec import Sweep
+from superscope.sweep.unit import Arrays, Progress, blocks, choose_engine, estimate_bytes, train_unit
+
+EXECUTORS = ("local", "ray")
+
+
+def train(
+    sweep: Sweep,
+    recipe: Recipe,
+    engine: str,
+    executor: str,
+    workers: int | None,
+    store: str | Path | None,
+    progress: bool,
+    device: str,
+) -> SweepRun:
+    """See Sweep.train."""
+    if executor not in EXECUTORS:
+        raise ValueError(f"executor={executor!r} is unknown: known are {', '.join(EXECUTORS)}")
+    chosen, why = choose_engine(sweep, recipe, engine, device)
+    notes = [] if chosen == "fused" else [f"engine torch: {why}"]
+    if sweep.inputs.groups and recipe.sampling == "stratified":
+        notes.append("the inputs have groups: plain samples instead of strata")
+    units = blocks(sweep, recipe)
+    archive = (
+        ZarrArchive(Path(store), sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
+    )
+    pending = [i for i in range(len(archive.blocks)) if not archive.finished(i)]
+    check_memory(sweep, recipe)
+    sizes = [
+        int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps)
+        for i in range(len(archive.blocks))
+    ]
+    run_units: Callable[..., Iterator[tuple[int, Arrays]]] = _ray if executor == "ray" else _threads
+    with progress_bar(progress, sum(sizes), sum(sizes) - sum(sizes[i] for i in pending)) as advance:
+        for number, arrays in run_units(
+            sweep, recipe, [(i, archive.blocks[i]) for i in pending], chosen, device, workers, advance
+        ):
+            archive.write(number, arrays)
+    run = assemble(sweep, recipe, archive.load(), chosen, notes + archive.notes)
+    if run.failed:
+        text = f"{len(run.failed)} of {run.loss.size} networks diverged (loss not finite), the others are kept; first: {run.failed[0]}"
+        run.notes.append(text)
+        warnings.warn(text + "; try a smaller lr", stacklevel=3)
+    return run
+
+
+def check_memory(sweep: Sweep, recipe: Recipe) -> None:
+    """Refuse, before starting, what cannot fit even in the smallest units."""
+    need = estimate_bytes(sweep, recipe)
+    try:
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return
+    if need > have:
+        raise MemoryError(
+            f"one unit of this sweep needs about {need / 2**30:.1f} GB and the machine has {have / 2**30:.1f} GB: "
+            "use fewer points per step, or a smaller toy"
+        )
+
+
+def default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Stopped(Exception):
+    """Raised inside a worker when the caller has given up."""
+
+
+def _threads(
+    sweep: Sweep,
+    recipe: Recipe,
+    units: list[tuple[int, Any]],
+    engine: str,
+    device: str,
+    workers: int | None,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[int, Arrays]]:
+    """Units in threads of this process: the kernel and torch release the interpreter lock while they work."""
+    count = max(1, min(workers or default_workers(), len(units) or 1))
+    stop = threading.Event()
+    ticks: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def tick(amount: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        ticks.put(amount)
+
+    def one(number: int, block: Any) -> tuple[int, Arrays]:
+        return number, train_unit(sweep, recipe, block, engine, device, Progress(tick))
+
+    with single_torch_thread(engine), ThreadPoolExecutor(count) as pool:
+        waiting = iter(units)
+        running = {pool.submit(one, *unit) for _, unit in zip(range(count), waiting, strict=False)}
+        try:
+            while running:
+                done, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                while not ticks.empty():
+                    advance(ticks.get())
+                for future in done:
+                    yield future.result()
+                    for unit in waiting:
+                        running.add(pool.submit(one, *unit))
+                        break
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+
+
+@contextmanager
+def single_torch_thread(engine: str) -> Iterator[None]:
+    """Tiny networks are slower with torch's own threads; the setting is put back afterwards."""
+    if engine != "torch":
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ray(
+    sweep: Sweep,
+    recipe: Recipe,
+    units: list[tuple[int, Any]],
+    engine: str,
+    device: str,
+    workers: int | None,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[int, Arrays]]:
+    """The same units as Ray tasks; the driver writes the results, so workers need no shared disk."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("executor='ray' needs Ray: pip install 'superscope[cluster]'") from error
+    if not ray.is_initialized():
+        ray.init(num_cpus=workers or default_workers(), log_to_driver=False, include_dashboard=False)
+
+    @ray.remote(num_cpus=1)
+    def one(number: int, block: Any) -> tuple[int, Arrays]:
+        with single_torch_thread(engine):
+            return number, train_unit(sweep, recipe, block, engine, device)
+
+    running = [one.remote(*unit) for unit in units]
+    while running:
+        done, running = ray.wait(running)
+        for number, arrays in ray.get(done):
+            advance(int(np.prod(arrays["loss"].shape)) * max(1, recipe.steps))
+            yield number, arrays
+
+
+@contextmanager
+def progress_bar(shown: bool, total: int, already: int) -> Iterator[Callable[[int], None]]:
+    """A bar in network-steps with an ETA, on stderr; a do-nothing callback when not shown."""
+    if not shown:
+        yield lambda amount: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=total, completed=already)
+        yield lambda amount: bar.advance(task, amount)

@@ -1,0 +1,99 @@
+"""How a sweep is trained: optimiser, schedule and sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+SCHEDULES = ("constant", "cosine", "linear")
+SAMPLINGS = ("stratified", "plain")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training recipe. `Recipe.fast()` is the default, `Recipe.faithful()` is the usual notebook loop.
+
+    steps: Adam steps.
+    points: points per step (the batch size); the stratified sampler rounds it.
+    lr, schedule, warmup: peak learning rate, its decay to 0 ("constant" does not decay), fraction of steps with linear warm-up.
+    weight_decay: decoupled (AdamW), 0 unless asked for.
+    sampling: "stratified" (weighted strata of the number of active features) or "plain".
+    shared: one stream of points serves all seeds and restarts of a grid point (in blocks of 64 seeds), so seeds differ in
+        their initial weights only; False draws fresh points for every instance.
+    history: steps at which weights and expected loss are kept, a count (log-spaced, step 0 and the last included) or steps.
+    """
+
+    steps: int = 1000
+    points: int = 64
+    lr: float = 1e-2
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    sampling: str = "stratified"
+    shared: bool = True
+    history: int | tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or int(self.steps) != self.steps:
+            raise ValueError(f"steps={self.steps!r}: must be a whole number >= 0")
+        if self.points < 2:
+            raise ValueError(f"points={self.points!r}: a step needs at least 2 points")
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr!r}: the learning rate must be > 0")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule={self.schedule!r} is unknown: known are {', '.join(SCHEDULES)}")
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling={self.sampling!r} is unknown: known are {', '.join(SAMPLINGS)}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup={self.warmup!r}: a fraction of the steps in [0, 1)")
+        if isinstance(self.history, list):
+            object.__setattr__(self, "history", tuple(self.history))
+
+    @classmethod
+    def fast(cls, **changes: Any) -> Recipe:
+        """Shared stratified points, Adam, cosine decay from 1e-2: for finding minima."""
+        return cls(**changes)
+
+    @classmethod
+    def faithful(cls, **changes: Any) -> Recipe:
+        """Fresh plain samples, batch 1024, constant 1e-3, 10k steps: for studying training itself."""
+        plain = dict(steps=10_000, points=1024, lr=1e-3, schedule="constant", sampling="plain", shared=False)
+        return cls(**{**plain, **changes})
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def learning_rates(self) -> np.ndarray:
+        """(steps,) float64 learning rate of every step."""
+        t = np.arange(self.steps)
+        warm = round(self.warmup * self.steps)
+        done = np.clip((t - warm) / max(1, self.steps - warm), 0, 1)
+        decay = {"constant": np.ones(self.steps), "cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done}[
+            self.schedule
+        ]
+        return self.lr * decay * np.minimum(1.0, (t + 1) / max(1, warm))
+
+    def adam_schedule(self) -> np.ndarray:
+        """(steps, 3) float32: lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr * weight_decay; t counts from 1 (Kingma & Ba)."""
+        lr, t = self.learning_rates(), np.arange(1, self.steps + 1)
+        return np.stack(
+            [lr / (1 - self.beta1**t), 1 / np.sqrt(1 - self.beta2**t), lr * self.weight_decay], axis=1
+        ).astype(np.float32)
+
+    def history_steps(self) -> tuple[int, ...]:
+        """Steps after which a snapshot is kept, ascending; 0 is before training."""
+        if isinstance(self.history, tuple):
+            wanted = self.history
+        else:
+            grid = np.geomspace(1, self.steps + 1, max(self.history, 2)).round().astype(int) - 1
+            wanted = tuple(grid.tolist()) if self.history else ()
+        bad = [s for s in wanted if not 0 <= s <= self.steps]
+        if bad:
+            raise ValueError(f"history step {bad[0]} lies outside 0..{self.steps}")
+        return tuple(sorted(set(wanted)))

@@ -1,0 +1,167 @@
+"""What training gives back: labelled arrays of every network of the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from superscope.sweep.archive import dimensions
+from superscope.sweep.recipe import Recipe
+from superscope.sweep.spec import Sweep
+from superscope.toys import TwoLayer
+
+if TYPE_CHECKING:
+    import torch
+
+_ARRAYS = ("W", "W_out", "b_hidden", "b_out", "loss", "loss_se", "loss_per_feature")
+
+
+class SweepRun:
+    """Results of a sweep.
+
+    data: xarray Dataset; every array has the sweep's axes, then "seed" (and "restart"), then its own dims. Networks smaller
+        than the largest of the sweep are padded with NaN.
+    W (..., hidden, feature): column i is the direction of feature i. W_out (..., feature or output, hidden), None if tied.
+    b_hidden, b_out: biases, None if the toy has none. Parameters of a ModuleToy are in `data` under their own names.
+    loss (...): expected loss E_x sum_i I_i (x_i - y_i)^2 on a fixed stratified set, with standard error loss_se (...);
+    loss_per_feature (..., feature): its parts, without importance.
+    history: Dataset over "step" when the recipe asked for it.
+    engine: what trained it. notes: what a reader of the results should know. failed: networks whose loss is not finite.
+    """
+
+    def __init__(
+        self, sweep: Sweep, recipe: Recipe, data: xr.Dataset, engine: str, notes: list[str], failed: list[str]
+    ):
+        self.sweep, self.recipe, self.data, self.engine, self.notes, self.failed = (
+            sweep,
+            recipe,
+            data,
+            engine,
+            notes,
+            failed,
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ARRAYS:
+            return self.data.get(name)
+        raise AttributeError(
+            f"SweepRun has no {name!r}; it has {', '.join(map(str, self.data.data_vars))} and .data, .best(), .forward()"
+        )
+
+    def __repr__(self) -> str:
+        grid = ", ".join(f"{k}: {v}" for k, v in zip(self.sweep.axes, self.sweep.shape, strict=True))
+        return f"<SweepRun ({grid}) engine={self.engine} arrays={list(self.data.data_vars)}>"
+
+    @property
+    def history(self) -> xr.Dataset:
+        """Snapshots over "step": loss and the parameters."""
+        names = {str(k): str(k).removeprefix("history_") for k in self.data.data_vars if str(k).startswith("history_")}
+        if not names:
+            raise AttributeError("this run kept no history: train with Recipe(history=20)")
+        return self.data[list(names)].rename(names)
+
+    def best(self, dim: str = "seed") -> SweepRun:
+        """The lowest-loss network along a dimension ("seed" or "restart"; or any axis) at every other grid point."""
+        if dim not in self.loss.dims:
+            raise ValueError(f"best({dim!r}): the loss has dims {self.loss.dims}")
+        losses = self.loss.load()
+        place = losses.fillna(np.inf).argmin(dim)
+        chosen = self.data.isel({dim: place})
+        return SweepRun(self.sweep, self.recipe, chosen, self.engine, self.notes, self.failed)
+
+    def sel(self, **labels: Any) -> SweepRun:
+        """A part of the run by coordinate labels; numbers match the nearest coordinate."""
+        near = {k: v for k, v in labels.items() if np.issubdtype(self.data[k].dtype, np.number) and np.ndim(v) == 0}
+        rest = {k: v for k, v in labels.items() if k not in near}
+        return SweepRun(
+            self.sweep,
+            self.recipe,
+            self.data.sel(near, method="nearest").sel(rest),
+            self.engine,
+            self.notes,
+            self.failed,
+        )
+
+    def forward(self, x: torch.Tensor, **labels: Any) -> torch.Tensor:
+        """Outputs (..., P, outputs) of the networks at `labels` for inputs x (P, n), without dropout.
+
+        Networks that share one TwoLayer spec are run together; a sweep over fields of the toy needs them fixed by label.
+        """
+        import torch
+
+        part = self.sel(**labels) if labels else self
+        toy = self._toy(labels)
+        params: Mapping[str, torch.Tensor] = {k: torch.tensor(part.data[k].values) for k in toy.shapes()}
+        for name, shape in toy.shapes().items():
+            params[name] = params[name][(..., *(slice(0, k) for k in shape))]  # type: ignore[index]
+        return toy.forward(params, x)
+
+    def _toy(self, labels: Mapping[str, Any]) -> TwoLayer:
+        axes = self.sweep.axes
+        position = dict.fromkeys(self.sweep.over or {}, 0)
+        for name in position:
+            if name in labels:
+                position[name] = _index(axes[name], labels[name])
+            elif name in self.sweep._toy_fields() and len(axes[name]) > 1 and name in self.loss.dims:
+                raise ValueError(
+                    f"forward: the networks differ in {name!r}; choose one, for instance forward(x, {name}={axes[name][0]!r})"
+                )
+            elif name in self.data.coords and self.data.coords[name].ndim == 0:
+                position[name] = _index(axes[name], self.data.coords[name].item())
+        toy, _ = self.sweep.at(position)
+        if not isinstance(toy, TwoLayer):
+            raise TypeError(
+                "forward works for the two-layer family; build a ModuleToy's module and load its parameters from .data"
+            )
+        return toy
+
+
+def _index(axis: list[Any], value: Any) -> int:
+    if value in axis:
+        return axis.index(value)
+    return int(np.argmin(np.abs(np.asarray(axis, dtype=float) - float(value))))
+
+
+def assemble(sweep: Sweep, recipe: Recipe, arrays: Mapping[str, Any], engine: str, notes: list[str]) -> SweepRun:
+    """Label the arrays of an archive and look for networks that diverged."""
+    axes = sweep.axes
+    coords: dict[str, Any] = dict(axes)
+    if recipe.history_steps():
+        coords["step"] = list(recipe.history_steps())
+    rank = len(sweep.shape)
+    variables = {}
+    for name, value in arrays.items():
+        dims = (*axes, *dimensions(sweep, name, len(value.shape) - rank))
+        variables[name] = xr.Variable(dims, _lazy(value))
+    data = xr.Dataset(variables, coords=coords)
+    loss = data["loss"].load()
+    failed = [
+        ", ".join(f"{axis}={axes[axis][i]}" for axis, i in zip(axes, position, strict=True))
+        for position in np.argwhere(~np.isfinite(loss.values))
+    ]
+    return SweepRun(sweep, recipe, data, engine, notes, failed)
+
+
+def _lazy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value
+    from xarray.core import indexing
+
+    return indexing.LazilyIndexedArray(_ZarrBacked(value))
+
+
+class _ZarrBacked(xr.backends.BackendArray):
+    """xarray's view of one Zarr array: reads what is indexed, when it is indexed."""
+
+    def __init__(self, array: Any):
+        self._array, self.shape, self.dtype = array, array.shape, np.dtype("float32")
+
+    def __getitem__(self, key: Any) -> Any:
+        from xarray.core import indexing
+
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, lambda k: np.asarray(self._array[k])
+        )

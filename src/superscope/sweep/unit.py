@@ -1,0 +1,245 @@
+"""One unit of a sweep: a rectangular block of its grid, trained start to end. Pure: the same block gives the same arrays."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from superscope.store import digest
+from superscope.sweep import fused
+from superscope.sweep.points import EVAL_POINTS, EVAL_SETS, evaluation_points, points_per_step, stream
+from superscope.sweep.recipe import Recipe
+from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep, describe_toy, digest, generator
+from superscope.toys import ModuleToy, TwoLayer, get_target
+
+ENGINES = ("auto", "fused", "torch")
+UNSHARED_AT_ONCE = 16  # networks that hold their own points in memory at the same time
+Block = tuple[slice, ...]
+Arrays = dict[str, np.ndarray]
+
+
+def choose_engine(sweep: Sweep, recipe: Recipe, engine: str, device: str) -> tuple[str, str]:
+    """(engine, why) for a sweep; an engine asked for by name that cannot run is an error, never replaced silently."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine!r} is unknown: known are {', '.join(ENGINES)}")
+    if isinstance(sweep.toy, ModuleToy):
+        if engine == "fused":
+            raise ValueError("engine='fused' trains the two-layer family only: use engine='torch' for a ModuleToy")
+        return "torch", "modules run under torch.func.vmap"
+    obstacle = ""
+    if device != "cpu":
+        obstacle = f"device={device!r}"
+    elif not recipe.shared:
+        obstacle = "every network has its own points (Recipe.shared=False)"
+    if engine == "torch" or (engine == "auto" and obstacle):
+        return "torch", obstacle or "asked for"
+    if engine == "fused" and obstacle:
+        raise ValueError(f"engine='fused' cannot train this: {obstacle}; use engine='torch'")
+    ready, why = fused.available()
+    if engine == "fused":
+        if not ready:
+            raise fused.FusedUnavailable(why)
+        return "fused", "asked for"
+    if not ready:
+        return "torch", f"no native kernel: {why}"
+    lanes = len(sweep.axes["seed"]) * sweep.restarts
+    if not fused.worthwhile(sweep.toy, lanes):
+        return "torch", "large networks, few seeds: matrix products win"
+    return "fused", why
+
+
+def blocks(sweep: Sweep, recipe: Recipe) -> list[Block]:
+    """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store.
+
+    The outermost axes are cut first: instances that share their points stay together.
+    """
+    shape = sweep.shape
+    total = int(np.prod(shape))
+    room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
+    target = min(max(total // 16, 16), 1024, room)
+    size = list(shape)
+    for axis in range(len(size)):
+        while np.prod(size) > target and size[axis] > 1:
+            size[axis] = -(-size[axis] // 2)
+    starts = [range(0, full, step) for full, step in zip(shape, size, strict=True)]
+    return [
+        tuple(slice(s, min(s + k, full)) for s, k, full in zip(corner, size, shape, strict=True))
+        for corner in itertools.product(*starts)
+    ]
+
+
+def memory_budget() -> int:
+    """Bytes that the arrays of one unit may take: fixed, so that units do not depend on the machine, unless memory is scarce."""
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        available = 4 << 30
+    return int(min(1 << 28, max(1 << 24, available // 4)))
+
+
+def bytes_per_instance(sweep: Sweep, recipe: Recipe) -> int:
+    """Bytes that one more network in a unit costs at the peak: parameters, Adam moments, results and snapshots."""
+    if isinstance(sweep.toy, ModuleToy):
+        parameters = sum(p.numel() for p in sweep.toy.module(0).parameters())
+    else:
+        largest = max((i.toy for i in sweep.instances()), key=lambda t: t.n_features * t.n_hidden)  # type: ignore[union-attr]
+        parameters = sum(int(np.prod(s)) for s in largest.shapes().values())  # type: ignore[union-attr]
+    return 4 * parameters * (8 + len(recipe.history_steps())) + 65536
+
+
+def estimate_bytes(sweep: Sweep, recipe: Recipe) -> int:
+    """Peak bytes of one unit: its networks, one block of points, the evaluation set and the largest temporary."""
+    largest = max(int(np.prod([s.stop - s.start for s in b])) for b in blocks(sweep, recipe))
+    n = sweep.inputs.n
+    points = 4 * n * max(points_per_step(sweep.inputs, recipe), 1)
+    evaluation = 4 * n * EVAL_SETS * max(EVAL_POINTS, 4 * n) * 3
+    own = 1 if recipe.shared else UNSHARED_AT_ONCE
+    return largest * bytes_per_instance(sweep, recipe) + own * 3 * max(points, 8 << 20) + evaluation + (64 << 20)
+
+
+@dataclass
+class Progress:
+    """What a running unit reports to: tick(networks x steps) may raise to stop the work."""
+
+    tick: Callable[[int], None] = lambda amount: None
+
+
+def train_unit(
+    sweep: Sweep, recipe: Recipe, block: Block, engine: str, device: str = "cpu", progress: Progress | None = None
+) -> Arrays:
+    """Train the networks of a block. Arrays have the block's shape followed by the parameter's; smaller shapes are NaN-padded."""
+    instances = sweep.instances(block)
+    groups: dict[str, list[int]] = {}
+    for position, instance in enumerate(instances):
+        share = instance.seed // SEED_BLOCK if recipe.shared else 0
+        key = digest([describe_toy(instance.toy), instance.describe_data(), share])
+        groups.setdefault(key, []).append(position)
+    shape = tuple(s.stop - s.start for s in block)
+    flat: Arrays = {
+        name: np.full((len(instances), *tail), np.nan, np.float32)
+        for name, tail in result_shapes(sweep, recipe).items()
+    }
+    for members in groups.values():
+        at_once = len(members) if recipe.shared else UNSHARED_AT_ONCE
+        for low in range(0, len(members), at_once):
+            part = members[low : low + at_once]
+            for name, value in train_group(
+                [instances[i] for i in part], recipe, engine, device, progress or Progress()
+            ).items():
+                corner = tuple(slice(0, k) for k in value.shape[1:])
+                target = flat[name]
+                for row, i in enumerate(part):
+                    target[(i, *corner)] = value[row]
+    return {name: value.reshape(*shape, *value.shape[1:]) for name, value in flat.items()}
+
+
+def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
+    if isinstance(toy, ModuleToy):
+        return {name: tuple(p.shape) for name, p in toy.module(0).named_parameters()}
+    return toy.shapes()
+
+
+def output_count(toy: TwoLayer | ModuleToy, n: int) -> int:
+    if isinstance(toy, ModuleToy) and toy.loss:
+        return 1
+    return get_target(toy.target).outputs(n)
+
+
+def result_shapes(sweep: Sweep, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """{array name: shape per network}, the largest over the grid."""
+    out: dict[str, tuple[int, ...]] = {}
+
+    def grow(name: str, shape: tuple[int, ...]) -> None:
+        old = out.get(name, shape)
+        if len(old) != len(shape):
+            raise ValueError(
+                f"parameter {name!r} has a different number of dimensions at different grid points: sweep them apart"
+            )
+        out[name] = tuple(max(a, b) for a, b in zip(old, shape, strict=True))
+
+    seen: set[str] = set()
+    snapshots = len(recipe.history_steps())
+    for instance in sweep.instances(
+        tuple(slice(None) if i < len(sweep.over or {}) else slice(0, 1) for i in range(len(sweep.shape)))
+    ):
+        key = digest([describe_toy(instance.toy), instance.inputs.n])
+        if key in seen:
+            continue
+        seen.add(key)
+        for name, shape in parameter_shapes(instance.toy).items():
+            grow(name, shape)
+            if snapshots:
+                grow(f"history_{name}", (snapshots, *shape))
+        grow("loss_per_feature", (output_count(instance.toy, instance.inputs.n),))
+    out["loss"] = out["loss_se"] = ()
+    if snapshots:
+        out["history_loss"] = (snapshots,)
+    return out
+
+
+def train_group(group: list[Instance], recipe: Recipe, engine: str, device: str, progress: Progress) -> Arrays:
+    """Train instances that share toy, inputs (up to importance) and points."""
+    toy, inputs = group[0].toy, group[0].inputs
+    importance = np.stack([importance_per_output(i) for i in group])
+    trainer = make_trainer(toy, group, importance, recipe, engine, device)
+    x, weight = evaluation_points(inputs)
+    compute = get_target(toy.target).compute
+    snapshots: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    wanted = recipe.history_steps()
+
+    def snapshot() -> None:
+        per_output = trainer.loss_per_output(x[0], compute(x[0]), weight)
+        snapshots.append(((per_output * importance).sum(-1), trainer.params))
+
+    if wanted and wanted[0] == 0:
+        snapshot()
+    for points in stream(group, recipe):
+        trainer.run(points)
+        progress.tick(len(group) * points.steps)
+        if points.start + points.steps in wanted:
+            snapshot()
+    per_set = np.stack([trainer.loss_per_output(xs, compute(xs), weight) for xs in x])  # (S, B, outputs)
+    total = (per_set * importance).sum(-1)
+    out: dict[str, Any] = {
+        **trainer.params,
+        "loss_per_feature": per_set.mean(0),
+        "loss": total.mean(0),
+        "loss_se": total.std(0, ddof=1) / np.sqrt(len(total)),
+    }
+    if snapshots:
+        out["history_loss"] = np.stack([loss for loss, _ in snapshots], axis=1)
+        for name in trainer.params:
+            out[f"history_{name}"] = np.stack([params[name] for _, params in snapshots], axis=1)
+    return out
+
+
+def make_trainer(
+    toy: TwoLayer | ModuleToy, group: list[Instance], importance: np.ndarray, recipe: Recipe, engine: str, device: str
+) -> Any:
+    if isinstance(toy, ModuleToy):
+        from superscope.sweep.module_engine import ModuleTrainer
+
+        return ModuleTrainer(toy, group, importance, recipe, device)
+    start = [toy.initial(generator(0, "init", list(toy.shapes().items()), *i.own_key())) for i in group]
+    params = {name: np.stack([p[name] for p in start]) for name in start[0]}
+    if engine == "fused":
+        return fused.FusedTrainer(toy, params, importance, recipe)
+    from superscope.sweep.torch_engine import TorchTrainer
+
+    return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], device)
+
+
+def importance_per_output(instance: Instance) -> np.ndarray:
+    """(outputs,) importances: one per feature where outputs are features, else a single number for all."""
+    outputs = output_count(instance.toy, instance.inputs.n)
+    given = instance.inputs.importance
+    if np.ndim(given) == 0 or outputs == instance.inputs.n:
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), (outputs,))
+    raise ValueError(
+        f"importance has {instance.inputs.n} entries but the toy has {outputs} outputs: give a single number"
+    )

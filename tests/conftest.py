@@ -1,0 +1,31 @@
+"""A small study that needs no model, for testing the platform around studies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from superscope import studies
+
+FAKE = Path(__file__).parent / "fake_study.py"
+
+
+@pytest.fixture
+def fake_studies(tmp_path, monkeypatch):
+    """`superscope.studies` holds exactly one study, the fake one as problem 4.7, and nothing is bundled."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    shutil.copy(FAKE, folder / "p4_07_fake.py")
+    monkeypatch.setattr(studies, "__path__", [str(folder)])
+    monkeypatch.delitem(__import__("sys").modules, "superscope.studies.p4_07_fake", raising=False)
+    monkeypatch.setattr("superscope.store.bundled_results", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def fake(fake_studies):
+    """The fake study."""
+    return studies.get("4.7")

@@ -1,0 +1,54 @@
+"""The table everything is generated from."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlparse
+
+import pytest
+
+from superscope import catalogue, studies
+
+NUMBERS = [f"4.{n}" for n in range(1, 46)]
+
+
+def test_all_45_problems_and_the_reproduction_in_order():
+    assert list(catalogue.problems()) == ["tms", *NUMBERS]
+
+
+def test_slugs_are_unique_and_fit_a_file_name():
+    slugs = [problem.slug for problem in catalogue.problems().values()]
+    assert len(set(slugs)) == len(slugs)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) for slug in slugs)
+
+
+@pytest.mark.parametrize("problem", catalogue.problems().values(), ids=lambda problem: problem.number)
+def test_entries_are_complete(problem):
+    assert problem.family in catalogue.families()
+    assert problem.question.endswith("?")
+    assert problem.tips
+    assert re.fullmatch(r"([A-D](-[A-D])?)?", problem.difficulty)
+    for work in problem.prior:
+        parts = urlparse(work.url)
+        assert parts.scheme == "https"
+        assert "." in parts.netloc
+        assert " " not in work.url
+        assert parts.netloc != "arxiv.org" or re.fullmatch(r"/abs/\d{4}\.\d{5}", parts.path)
+        assert work.finding.endswith(".")
+        assert 2010 < work.year < 2030
+
+
+def test_ratings_follow_the_post():
+    rated = {number: catalogue.get(number).rating for number in ("4.1", "4.2", "4.10", "4.20", "4.28", "4.43", "4.45")}
+    assert rated == {"4.1": "A*", "4.2": "B-C*", "4.10": "A-B*", "4.20": "C", "4.28": "D*", "4.43": "C", "4.45": "C-D*"}
+
+
+def test_get_by_number_and_slug_and_the_nearest():
+    assert catalogue.get("binary-features") is catalogue.get("4.7")
+    with pytest.raises(KeyError, match="did you mean 'binary-features'"):
+        catalogue.get("binary-feature")
+
+
+def test_built_is_computed(fake_studies):
+    assert [problem.number for problem in catalogue.problems().values() if problem.built] == ["4.7"]
+    assert catalogue.get("4.7").number in studies.built()
