@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 
 # Public name -> where it lives. Loaded on first use, so that `import superscope` costs next to nothing.
 _PUBLIC = {
-    "SparseFeatures": "features", "Uniform": "features", "SignedUniform": "features", "Constant": "features", "Levels": "features",
+    "SparseFeatures": "features", "Uniform": "features", "SignedUniform": "features",
+    "Constant": "features", "Levels": "features",
     "Correlated": "features", "AntiCorrelated": "features", "ExactlyK": "features", "ExclusiveSets": "features",
     "Hierarchy": "features", "logspace": "features",
     "TwoLayer": "toys", "Bottleneck": "toys", "AbsoluteValue": "toys", "ModuleToy": "toys", "Target": "toys",

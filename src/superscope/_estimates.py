@@ -234,6 +234,7 @@ def _thin(values: np.ndarray) -> tuple[tuple[float, ...], str]:
 
 def _estimate(samples, theta, alone, n: int, unit: str, level: float, n_boot: int, seed: int) -> Estimate:
     """Interval of theta(*samples); samples are independent groups, theta works on batches (batch, n, ...) of each."""
+    quantile(level)  # rejects a bad level even where no interval is made
     value = float(theta(*[s[None] for s in samples])[0])
     kept, note = _thin(alone)
     if not all(np.isfinite(s).all() for s in samples) or not math.isfinite(value):

@@ -1,6 +1,6 @@
 """The command line: ``superscope problems | run | show | atlas | doctor``.
 
-Every command is a dataclass whose fields are its options (tyro); ``run`` adds the fields of the chosen study's Config.
+``run`` adds the fields of the chosen study's Config to its own options.
 A mistake of the user is one line on stderr that quotes the input and says what would have worked, and exit code 2.
 """
 
@@ -16,14 +16,14 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
 
 from superscope import catalogue, doctor, findings, store, studies, terminal
+from superscope.options import Atlas, Doctor, Problems, Run, Show
 
 HELP = """\
 superscope: open problems on superposition, one command each.
@@ -47,95 +47,11 @@ Each command has its own --help.
 """
 
 
+FLAVOUR = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+
+
 class UserError(Exception):
     """A mistake of the user: printed as one line, exit code 2."""
-
-
-@dataclass
-class Problems:
-    """The 45 problems, which of them are built, and the last verdicts.
-
-    Examples: superscope problems, superscope problems --json, superscope problems --csv > problems.csv
-    """
-
-    json: bool = False
-    """print JSON"""
-    csv: bool = False
-    """print CSV"""
-    out: Path = store.DEFAULT_OUT
-    """where runs are kept"""
-
-
-@dataclass
-class Run:
-    """Run a study, store what it finds and print the verdicts.
-
-    Examples: superscope run 4.7, superscope run 4.7 --preset standard --seed 1, superscope run --all
-
-    A run that was interrupted goes on where it stopped. `superscope run 4.7 --help` lists the study's own options.
-    """
-
-    problem: tyro.conf.Positional[str | None] = None
-    """number of the problem, such as 4.7, or tms"""
-    all: bool = False
-    """run every study that is built; skips what is done"""
-    preset: Literal["quick", "standard", "full"] = "quick"
-    """quick: seconds to a minute; standard: minutes; full: the published size"""
-    seed: int = 0
-    """every random number follows from it"""
-    executor: Literal["local", "ray"] = "local"
-    """where sweeps run"""
-    workers: int | None = None
-    """worker processes (default: as many as fit this machine)"""
-    out: Path = store.DEFAULT_OUT
-    """where runs are kept"""
-    fresh: bool = False
-    """throw away what an earlier run of the same configuration left"""
-    quiet: bool = False
-    """no progress bars"""
-
-
-@dataclass
-class Show:
-    """The last findings of a problem: the user's own, or else those that come with superscope.
-
-    Examples: superscope show 4.7, superscope show 4.7 --preset standard, superscope show 4.7 --json
-    """
-
-    problem: tyro.conf.Positional[str]
-    """number of the problem, such as 4.7, or tms"""
-    json: bool = False
-    """print findings.json"""
-    preset: Literal["quick", "standard", "full"] | None = None
-    """only findings of this preset"""
-    out: Path = store.DEFAULT_OUT
-    """where runs are kept"""
-
-
-@dataclass
-class Atlas:
-    """Write the static site from what is stored, without recomputation. It opens from the file system, offline.
-
-    Examples: superscope atlas --open, superscope atlas --out site --runs runs
-    """
-
-    out: Path = Path("site")
-    """folder of the site"""
-    runs: Path = store.DEFAULT_OUT
-    """where runs are kept"""
-    open: bool = False
-    """open the index in a browser"""
-
-
-@dataclass
-class Doctor:
-    """What this machine can run, and what is missing.
-
-    Example: superscope doctor
-    """
-
-    out: Path = store.DEFAULT_OUT
-    """where runs would be kept"""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -179,13 +95,14 @@ def _parse(command: type, argv: list[str], prog: str) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, args=argv, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+            return tyro.cli(command, args=argv, prog=prog, config=FLAVOUR)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         lines = [line.strip(" │") for line in complaint.getvalue().splitlines()]
         lines = [line for line in lines if line and line[0] not in "─╭╰"]
         text = re.sub(r"\s*For full help ?text.*", "", " ".join(lines))
+        text = text.replace(" Perhaps you meant:", "; perhaps you meant").replace(" Argument helptext:", "; expected")
         raise UserError(f"{text} (see {prog} --help)") from None
 
 
@@ -250,7 +167,7 @@ def _with_config(argv: list[str]) -> tuple[type, str]:
         return Run, "superscope run"
     study = _study(problem)
     default = study.presets.get(named["--preset"], study.presets["quick"])
-    field = ("config", tyro.conf.OmitArgPrefixes[study.config_type], dataclasses.field(default=default))  # type: ignore[misc]
+    field = ("config", tyro.conf.OmitArgPrefixes[study.config_type], dataclasses.field(default=default))  # type: ignore[misc,name-defined]
     made = dataclasses.make_dataclass("Run", [field], bases=(Run,), namespace={"__doc__": Run.__doc__})
     return made, f"superscope run {study.problem}"
 
@@ -318,9 +235,7 @@ def _show(args: Show) -> int:
     folder = store.latest(problem.number, args.out, args.preset)
     if folder is None:
         study = _study(problem.number)
-        raise UserError(
-            f"no findings of {study.problem} under {str(args.out)!r} yet; run: superscope run {study.problem}"
-        )
+        raise UserError(f"no findings of {study.problem} under {str(args.out)!r} yet; run: superscope run {study.problem}")
     document = findings.read(folder)
     if args.json:
         print(store.dumps(document), end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -16,10 +15,7 @@ from typing import Literal
 from superscope import catalogue, store, studies
 
 REQUIRED = ("numpy", "scipy", "torch", "xarray", "zarr", "pandas", "pyarrow", "plotly", "jinja2", "rich", "tyro")
-OPTIONAL = {
-    "numba": "the fused engine for sweeps on CPU; without it the torch engine is used (pip install numba)",
-    "ray": "sweeps on several machines, --executor ray (pip install ray)",
-}
+OPTIONAL = {"ray": "sweeps on several machines, --executor ray (pip install ray)"}
 
 
 @dataclass(frozen=True)
@@ -35,20 +31,26 @@ def examine(out: Path) -> list[Check]:
     """All checks; `out` is the folder where runs would be kept."""
     checks = [_python(), _machine(), _accelerator()]
     for package in REQUIRED:
-        found = importlib.util.find_spec(package) is not None
-        detail = metadata.version(package) if found else f"needed: pip install {package}"
-        checks.append(Check(package, "ok" if found else "missing", detail))
+        version = _version(package)
+        checks.append(Check(package, "ok" if version else "missing", version or f"needed: pip install {package}"))
     for package, use in OPTIONAL.items():
-        found = importlib.util.find_spec(package) is not None
-        detail = metadata.version(package) if found else f"not here: {use}"
-        checks.append(Check(package, "ok" if found else "optional", detail))
-    checks.append(_folder(out))
+        version = _version(package)
+        checks.append(Check(package, "ok" if version else "optional", version or f"not here: {use}"))
+    checks += [_fused(), _folder(out)]
     built = studies.built()
     checks.append(Check("studies", "ok" if built else "optional", f"{len(built)} of {len(catalogue.problems())} built"))
-    recorded = store.bundled_results()
-    detail = "here, shown until you run your own" if recorded else "none came with this installation"
+    bundled = store.bundled_results()
+    recorded = len(list(bundled.glob(f"*/*/{store.FINDINGS}"))) if bundled else 0
+    detail = f"{recorded}, shown until you run your own" if recorded else "none came with this installation"
     checks.append(Check("recorded results", "ok" if recorded else "optional", detail))
     return checks
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _python() -> Check:
@@ -65,13 +67,20 @@ def _machine() -> Check:
 
 
 def _accelerator() -> Check:
-    if importlib.util.find_spec("torch") is None:
+    if not _version("torch"):
         return Check("accelerator", "optional", "unknown without torch")
     import torch
 
     if torch.cuda.is_available():
         return Check("accelerator", "ok", torch.cuda.get_device_name(0))
     return Check("accelerator", "optional", "none; every study runs on the CPU")
+
+
+def _fused() -> Check:
+    from superscope.sweep import fused
+
+    usable, detail = fused.available()
+    return Check("fused engine", "ok" if usable else "optional", detail if usable else f"{detail}; torch is used instead")
 
 
 def _folder(out: Path) -> Check:

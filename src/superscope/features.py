@@ -251,9 +251,7 @@ class SparseFeatures:
                 raise ValueError(f"{group}: a feature may stand in one group only, once")
             seen |= set(members)
             if isinstance(group, AntiCorrelated) and p[list(members)].sum() > 1 + 1e-9:
-                raise ValueError(
-                    f"{group}: densities add up to {p[list(members)].sum():g} > 1, but at most one may be on"
-                )
+                raise ValueError(f"{group}: densities add up to {p[list(members)].sum():g} > 1, but at most one may be on")
             if isinstance(group, ExclusiveSets) and len(group.sets) * p[list(members)].max() > 1 + 1e-9:
                 raise ValueError(f"{group}: with {len(group.sets)} sets no density may exceed {1 / len(group.sets):g}")
             if isinstance(group, ExactlyK) and not 0 <= group.k <= len(members):

@@ -65,6 +65,7 @@ class Findings:
     disanalogies: list[str] = field(default_factory=list)
     preset: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)  # where config differs from the preset
     seed: int = 0
     engine: str = ""
     notes: list[str] = field(default_factory=list)
@@ -126,8 +127,7 @@ class Findings:
         folder = Path(folder)
         document = read(folder)
         figures = [
-            Figure(row["name"], plotly.io.from_json(figure_json(folder, row)), row["caption"])
-            for row in document["figures"]
+            Figure(row["name"], plotly.io.from_json(figure_json(folder, row)), row["caption"]) for row in document["figures"]
         ]
         tables = {
             row["name"]: pd.read_parquet(io.BytesIO(store.read_bytes(folder / row["file"], row["sha256"])))
@@ -153,9 +153,7 @@ class Findings:
         for item in self.figures:
             file = f"figures/{item.name}.json"
             files[file] = _figure_bytes(item)
-            figures.append(
-                {"name": item.name, "file": file, "caption": item.caption, "sha256": store.checksum(files[file])}
-            )
+            figures.append({"name": item.name, "file": file, "caption": item.caption, "sha256": store.checksum(files[file])})
         tables = []
         for name, frame in self.tables.items():
             file = f"tables/{name}.parquet"
@@ -170,6 +168,7 @@ class Findings:
             "summary": self.summary,
             "preset": self.preset,
             "config": self.config,
+            "overrides": self.overrides,
             "seed": self.seed,
             "gate": {"statement": self.gate.statement, "passed": self.gate.passed, "measured": self.gate.measured},
             "claims": [claim.to_dict() for claim in self.claims],
@@ -194,8 +193,7 @@ def read(folder: Path | str) -> dict[str, Any]:
     document = store.read_sealed(path)
     if document.get("schema") != SCHEMA_VERSION:
         raise store.StoreError(
-            f"{str(path)!r} has schema {document.get('schema')!r}, this superscope reads {SCHEMA_VERSION}; "
-            "run the study again"
+            f"{str(path)!r} has schema {document.get('schema')!r}, this superscope reads {SCHEMA_VERSION}; run the study again"
         )
     return document
 
@@ -221,5 +219,5 @@ def _table(frame: pd.DataFrame) -> tuple[bytes, dict[str, Any]]:
     frame.to_parquet(buffer, index=False)
     row: dict[str, Any] = {"n_rows": len(frame), "columns": list(frame.columns)}
     if len(frame) <= INLINE_ROWS:
-        row["rows"] = frame.astype(object).to_numpy().tolist()
+        row["rows"] = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
     return buffer.getvalue(), row

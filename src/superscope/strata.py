@@ -10,6 +10,9 @@ p_i P(k-1 of the features after i) / P(k of the features from i on), which is ex
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,24 +42,27 @@ def _suffix_pmf(density: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stratum:
-    """Samples with low <= K <= high: `count` points share the probability `mass`."""
+    """Samples with low <= K <= high: `count` points share the probability `mass`.
+
+    each > 0 (then low == high): every subset of that size is visited `each` times; else subsets are drawn.
+    """
 
     low: int
     high: int
     mass: float
     count: int
-    each: int = 0  # > 0: every feature is visited `each` times (K = 1 only)
+    each: int = 0
 
 
 class StratifiedPlan:
     """How many points of which stratum, with their weights; draws any number of independent point sets.
 
-    points: about how many points a set has (K = 1 is rounded to whole visits of each feature).
+    points: about how many points a set has (strata that visit every subset round it).
     kind: "stratified", or "plain" when the inputs have groups (equal weights).
     weight: (P,) float64, sums to 1.
     """
 
-    def __init__(self, inputs: SparseFeatures, points: int, power: float = 0.5):
+    def __init__(self, inputs: SparseFeatures, points: int):
         if points < 2:
             raise ValueError(f"points={points}: a point set needs at least 2 points")
         self.inputs = inputs
@@ -66,7 +72,7 @@ class StratifiedPlan:
         else:
             self.kind = "stratified"
             self._table = _suffix_pmf(inputs.densities)
-            self.strata = _allocate(self._table[0], points, power)
+            self.strata = _allocate(self._table[0], points)
             self.weight = np.concatenate([self._weights(s) for s in self.strata])
         self.points = len(self.weight)
 
@@ -74,9 +80,10 @@ class StratifiedPlan:
         if not s.each:
             return np.full(s.count, s.mass / s.count)
         p = self.inputs.densities
-        single = np.array([p[i] * np.prod(np.delete(1 - p, i)) for i in range(len(p))])
-        single /= single.sum()
-        return np.repeat(s.mass * single / s.each, s.each)
+        on = np.zeros((s.count // s.each, len(p)), dtype=bool)
+        np.put_along_axis(on, _subsets_of_size(len(p), s.low), True, axis=1)
+        chance = np.where(on, p, 1 - p).prod(axis=1)
+        return np.repeat(s.mass * chance / chance.sum() / s.each, s.each)
 
     def draw(self, rng: np.random.Generator, sets: int) -> np.ndarray:
         """(sets, P, n) float32 points; every set is an independent draw of the whole plan."""
@@ -86,30 +93,19 @@ class StratifiedPlan:
         x = np.zeros((sets, self.points, n), dtype=np.float32)
         start = 0
         for s in self.strata:
-            stop = start + s.count
+            part = x[:, start : start + s.count]
             if s.each:
-                # One draw of the value in each of `each` equal slices of its distribution.
-                u = (np.arange(s.each) + rng.random((sets, n, s.each))) / s.each
-                feature = np.repeat(np.arange(n), s.each)
-                x[:, np.arange(start, stop), feature] = self._values(u).reshape(sets, s.count)
+                members = np.repeat(_subsets_of_size(n, s.low), s.each, axis=0)
+                values = self._values(_lattice(rng, (sets, s.count // s.each), s.each, s.low))
+                part[:, np.arange(s.count)[:, None], members] = values.reshape(sets, s.count, s.low)
             elif s.high > 0:
                 on = self._subsets(rng, sets, s)
-                x[:, start:stop][on] = self._values(self._uniforms(rng, sets, s.count, on))
-            start = stop
+                part[on] = self._values(rng.random(int(on.sum())))
+            start += s.count
         return x
 
     def _values(self, u: np.ndarray) -> np.ndarray:
         return self.inputs.values.quantile(u).astype(np.float32)
-
-    def _uniforms(self, rng: np.random.Generator, sets: int, count: int, on: np.ndarray) -> np.ndarray:
-        """Value quantiles for the active entries: a randomly shifted Kronecker lattice in few dimensions, else independent."""
-        n = self.inputs.n
-        if n > 6:
-            return rng.random(int(on.sum()))
-        root = np.roots([1.0, *[0.0] * (n - 1), -1.0, -1.0])
-        golden = float(root[np.abs(root.imag) < 1e-9].real.max())  # x^(n+1) = x + 1
-        steps = np.arange(count)[:, None] * golden ** -np.arange(1, n + 1)
-        return ((rng.random((sets, 1, n)) + steps) % 1.0)[on]
 
     def _subsets(self, rng: np.random.Generator, sets: int, s: Stratum) -> np.ndarray:
         """(sets, count, n) bool: active features, K spread systematically over the stratum's conditional law."""
@@ -132,36 +128,52 @@ class StratifiedPlan:
         return on
 
 
-def _allocate(pmf: np.ndarray, points: int, power: float) -> list[Stratum]:
-    """Share the points over K: K = 0 needs one, the others get shares ~ P(K)^power, rare neighbours are pooled."""
+@functools.cache
+def _subsets_of_size(n: int, k: int) -> np.ndarray:
+    """(C(n, k), k) all subsets."""
+    return np.array(list(itertools.combinations(range(n), k)), dtype=np.int64).reshape(-1, k)
+
+
+def _lattice(rng: np.random.Generator, batch: tuple[int, ...], count: int, dims: int) -> np.ndarray:
+    """(*batch, count, dims) uniforms: evenly spread lattices, each with its own random shift, so each point is uniform.
+
+    One dimension: equal slices. More: the Kronecker lattice of the generalised golden ratio, the root of x^(d+1) = x + 1.
+    """
+    if dims == 1:
+        steps = (np.arange(count) / count)[:, None]
+    else:
+        root = 2.0
+        for _ in range(60):
+            root = (1 + root) ** (1 / (dims + 1))
+        steps = np.arange(count)[:, None] * root ** -np.arange(1.0, dims + 1)
+    return (rng.random((*batch, 1, dims)) + steps) % 1.0
+
+
+def _allocate(pmf: np.ndarray, points: int) -> list[Stratum]:
+    """Share the points over K: K = 0 needs one, the others get shares ~ sqrt(P(K)).
+
+    Strata that can visit all their subsets do so; the others are pooled with their neighbours until they hold two points.
+    """
     n = len(pmf) - 1
     pmf = np.where(pmf > NEGLIGIBLE, pmf, 0.0)
     pmf = pmf / pmf.sum()
-    strata = [Stratum(0, 0, pmf[0], 1)] if pmf[0] > 0 else []
+    strata = [Stratum(0, 0, float(pmf[0]), 1)] if pmf[0] > 0 else []
     support = [k for k in range(1, n + 1) if pmf[k] > 0]
     if not support:
         return strata
-    score = np.zeros(n + 1)
-    score[support] = pmf[support] ** power
-    share = (points - len(strata)) * score / score.sum()
-    runs: list[list[int]] = []
-    room = 0.0
+    share = (points - len(strata)) * np.sqrt(pmf) / np.sqrt(pmf[support]).sum()
+    drawn: list[list[int]] = []  # runs of neighbouring K, pooled
     for k in support:
-        # K = 1 stays alone when it can visit every feature; other strata pool until they hold two points.
-        if runs and (room < 2 and not (len(runs) == 1 and runs[0] == [1] and share[1] >= n / 2)):
-            runs[-1].append(k)
-            room += share[k]
+        if share[k] >= math.comb(n, k) / 2:
+            each = max(1, round(share[k] / math.comb(n, k)))
+            strata.append(Stratum(k, k, float(pmf[k]), each * math.comb(n, k), each))
+        elif drawn and drawn[-1][-1] == k - 1 and share[drawn[-1]].sum() < 2:
+            drawn[-1].append(k)
         else:
-            runs.append([k])
-            room = share[k]
-    if len(runs) > 1 and room < 2 and not (len(runs) == 2 and runs[0] == [1]):
-        tail = runs.pop()
-        runs[-1] += tail
-    for run in runs:
-        mass, count = float(pmf[run].sum()), max(2, round(float(share[run].sum())))
-        if run == [1] and share[1] >= n / 2:
-            each = max(1, round(share[1] / n))
-            strata.append(Stratum(1, 1, mass, each * n, each))
-        else:
-            strata.append(Stratum(run[0], run[-1], mass, count))
+            drawn.append([k])
+    if len(drawn) > 1 and share[drawn[-1]].sum() < 2 and drawn[-2][-1] == drawn[-1][0] - 1:
+        last = drawn.pop()
+        drawn[-1] += last
+    for run in drawn:
+        strata.append(Stratum(run[0], run[-1], float(pmf[run].sum()), max(2, round(float(share[run].sum())))))
     return strata

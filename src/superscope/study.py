@@ -22,6 +22,7 @@ from typing import Any
 from superscope import store
 from superscope.findings import Figure, Findings, Gate
 from superscope.lab import Lab, clocks
+from superscope.plots.theme import template
 
 __all__ = ["Figure", "Findings", "Gate", "Lab", "Study"]
 
@@ -58,6 +59,9 @@ class Study:
         clash = _RUN_ARGUMENTS & {item.name for item in dataclasses.fields(config)}
         if clash:
             raise TypeError(f"study {module.__name__}: Config field {min(clash)!r} is an argument of Study.run already")
+        odd = [name for name, preset in module.PRESETS.items() if not isinstance(preset, config)]
+        if odd:
+            raise TypeError(f"study {module.__name__}: preset {odd[0]!r} is not a Config")
         return cls(
             problem=module.PROBLEM,
             title=module.TITLE,
@@ -78,8 +82,7 @@ class Study:
             if name not in hints:
                 near = difflib.get_close_matches(name, hints, n=1, cutoff=0.0)
                 raise TypeError(
-                    f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} "
-                    f"(fields: {', '.join(hints)})"
+                    f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} (fields: {', '.join(hints)})"
                 )
         checked = {name: _checked(name, value, hints[name]) for name, value in overrides.items()}
         return dataclasses.replace(self.presets[preset], **checked)
@@ -114,7 +117,10 @@ class Study:
         found = self.body(config, lab)
         if not isinstance(found, Findings):
             raise TypeError(f"study {self.problem}: run returned {type(found).__name__}, not Findings")
+        for item in found.figures:
+            item.figure.update_layout(template=template())
         wall, cpu = (now - then + paid for now, then, paid in zip(clocks(), start, lab.earlier, strict=True))
+        settings, usual = (store.plain(dataclasses.asdict(one)) for one in (config, self.presets[preset]))
         found = dataclasses.replace(
             found,
             problem=self.problem,
@@ -123,7 +129,8 @@ class Study:
             assumptions=list(self.assumptions),
             disanalogies=list(self.disanalogies),
             preset=preset,
-            config=store.plain(dataclasses.asdict(config)),
+            config=settings,
+            overrides={name: value for name, value in settings.items() if value != usual[name]},
             seed=seed,
             engine=", ".join(lab.engines),
             notes=list(lab.notes),
@@ -171,6 +178,8 @@ def _fit(value: Any, hint: Any) -> Any:
         if value not in args:
             raise TypeError
         return value
+    if hint is Any:
+        return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError
@@ -183,6 +192,6 @@ def _fit(value: Any, hint: Any) -> Any:
     if hint is int and isinstance(value, bool):
         raise TypeError
     kind = type(None) if hint is None else hint
-    if not isinstance(value, kind):
+    if not isinstance(value, origin or kind):
         raise TypeError
     return value

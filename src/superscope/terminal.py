@@ -54,7 +54,7 @@ def print_findings(console: Console, document: dict[str, Any], folder: Path) -> 
         table.add_column(heading, no_wrap=heading == "verdict", overflow="fold")
     for claim in document["claims"]:
         control = claim["control"]
-        reason = "" if claim["verdict"] == "supported" else f"\n[dim]{escape(claim['reason'])}[/]"
+        reason = f"\n[dim]{escape(claim['reason'])}[/]" if claim["verdict"] in ("refuted", "undecided") else ""
         estimate = f"{show_estimate(claim)}\n[dim]{claim['estimate']['n']} {escape(claim['estimate']['unit'])}[/]"
         against = f"{show_estimate(control)}\n[dim]{escape(control['name'])}[/]"
         table.add_row(

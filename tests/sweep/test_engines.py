@@ -57,7 +57,7 @@ def engine_params(toy, inputs, recipe, engine, seeds=3):
 
 def options() -> Iterator[tuple[str, ss.TwoLayer]]:
     smooth = ("gelu", "silu", "softplus", "tanh")
-    base = dict(n_features=6, n_hidden=3)
+    base = {"n_features": 6, "n_hidden": 3}
     for tied, hidden_bias, output_bias in itertools.product((True, False), repeat=3):
         toy = ss.TwoLayer(**base, tied=tied, hidden_bias=hidden_bias, output_bias=output_bias)
         yield f"tied={tied} hidden_bias={hidden_bias} output_bias={output_bias}", toy
@@ -90,7 +90,7 @@ def test_engine_equals_autograd(case: str, engine: str) -> None:
     pairs = toy.n_outputs != toy.n_features
     inputs = ss.SparseFeatures(6, density=0.3, values=ss.SignedUniform() if toy.target == "abs" else ss.Uniform(),
                                importance=1.0 if pairs else (1, 0.9, 0.8, 0.7, 0.6, 0.1))  # fmt: skip
-    recipe = ss.Recipe(steps=STEPS, points=32, lr=3e-3)
+    recipe = ss.Recipe(steps=STEPS, points=32, lr=1e-3)
     instances, trainer = engine_params(toy, inputs, recipe, engine)
     for row, instance in enumerate(instances):
         for name, slow in slow_loop(toy, instance, recipe).items():
@@ -113,9 +113,7 @@ def test_own_points_equal_autograd() -> None:
     recipe = ss.Recipe.faithful(steps=30, points=64)
     instances, trainer = engine_params(toy, inputs, recipe, "torch")
     for row, instance in enumerate(instances):
-        np.testing.assert_allclose(
-            trainer.params["W"][row], slow_loop(toy, instance, recipe)["W"], rtol=1e-4, atol=1e-5
-        )
+        np.testing.assert_allclose(trainer.params["W"][row], slow_loop(toy, instance, recipe)["W"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["fused", "torch"])
@@ -152,7 +150,7 @@ def test_modules_under_vmap_reach_the_same_weights_as_the_family() -> None:
     instances = ss.Sweep(toy, inputs, seeds=4).instances()
     trainer = make_trainer(toy, instances, np.ones((4, 6)), recipe, "torch", "cpu")
     _, family = engine_params(ss.Bottleneck(6, 3), inputs, recipe.replace(steps=0), "torch", seeds=4)
-    trainer._p = {k: torch.tensor(v) for k, v in family.params.items()}
+    trainer.load(family.params)
     for block in stream(instances, recipe):
         trainer.run(block)
     _, trained = engine_params(ss.Bottleneck(6, 3), inputs, recipe, "torch", seeds=4)
@@ -160,13 +158,24 @@ def test_modules_under_vmap_reach_the_same_weights_as_the_family() -> None:
         np.testing.assert_allclose(trainer.params[name], trained.params[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("engine", ["fused", "torch"])
-@pytest.mark.parametrize(
-    "toy", [ss.Bottleneck(20, 5), ss.Bottleneck(7, 3, activation="gelu", dropout=0.2), ss.AbsoluteValue(9, 4)]
-)
-def test_instance_alone_is_bit_identical(toy: ss.TwoLayer, engine: str) -> None:
-    inputs = ss.SparseFeatures(toy.n_features, density=0.1)
-    recipe = ss.Recipe(steps=70, points=40)
+LONELY = [
+    (ss.Bottleneck(20, 5), "fused"),
+    (ss.Bottleneck(20, 5), "torch"),
+    (ss.Bottleneck(7, 3, activation="gelu", dropout=0.2), "fused"),
+    (ss.Bottleneck(7, 3, activation="gelu", dropout=0.2), "torch"),
+    (ss.AbsoluteValue(9, 4), "fused"),
+    (ss.AbsoluteValue(9, 4), "torch"),
+    (ss.ModuleToy(module_twin, {"n": 7, "m": 3}), "torch"),
+]
+
+
+CHECKS = [(toy, engine, shared) for toy, engine in LONELY for shared in (True, False) if shared or engine == "torch"]
+
+
+@pytest.mark.parametrize(("toy", "engine", "shared"), CHECKS)  # the fused engine trains on shared points only
+def test_instance_alone_is_bit_identical(toy: ss.TwoLayer, engine: str, shared: bool) -> None:
+    inputs = ss.SparseFeatures(getattr(toy, "n_features", 7), density=0.1)
+    recipe = ss.Recipe(steps=70, points=40, shared=shared)
     sweep = ss.Sweep(toy, inputs, over={"density": [0.05, 0.2]}, seeds=23)
     together = train_unit(sweep, recipe, (slice(0, 2), slice(0, 23)), engine)
     for density, seed in ((0, 0), (1, 11), (1, 22)):
@@ -188,5 +197,5 @@ def test_without_a_compiler_torch_is_used_and_said(monkeypatch: pytest.MonkeyPat
     run = sweep.train(ss.Recipe(steps=5))
     assert run.engine == "torch"
     assert any("no C compiler" in note for note in run.notes)
-    with pytest.raises(fused.FusedUnavailable, match="no C compiler"):
+    with pytest.raises(fused.FusedUnavailableError, match="no C compiler"):
         sweep.train(ss.Recipe(steps=5), engine="fused")

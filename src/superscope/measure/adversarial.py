@@ -14,7 +14,7 @@ from ._arrays import align, to_numpy, unwrap
 def _maps(w, W_out) -> np.ndarray:
     """Input-to-output matrix A (..., feature, feature), y = ReLU(A x + b)."""
     read = np.swapaxes(w.values, -1, -2) if W_out is None else align(W_out, w, ("feature", "hidden"), "W_out")
-    return np.einsum("...ih,...hj->...ij", read, w.values)
+    return read @ w.values
 
 
 def _sample(x, n: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def vulnerability(W, b, x, fraction: float = 0.1, importance=1.0, W_out=None):
 
     TMS finds it rising with superposition, about as ||W||_F^2 / m. One direction for all samples, so it is a lower
     bound on what a per-sample attacker gets (`pgd_increase`), and an absolute loss: divide by that of a model without
-    superposition before comparing densities, since eps itself moves with the inputs.
+    superposition before comparing densities, since eps itself moves with the inputs. Null: "directions".
     """
     w = unwrap(W)
     increase = to_numpy(attack_increase(W, b, x, fraction, importance, W_out))

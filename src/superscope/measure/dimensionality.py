@@ -22,6 +22,12 @@ def _norms(w: Directions) -> np.ndarray:
     return np.sqrt(np.einsum("...hi,...hi->...i", w.values, w.values))
 
 
+def overlaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """||W_i||^2 and sum_j (W_i.W_j)^2 = W_i^T (W W^T) W_i, (..., feature): needs no feature-by-feature matrix."""
+    frame = values @ np.swapaxes(values, -1, -2)
+    return np.einsum("...hi,...hi->...i", values, values), np.einsum("...hi,...hi->...i", values, frame @ values)
+
+
 def norms(W):
     """||W_i||: (..., hidden, feature) -> (..., feature)."""
     w = unwrap(W)
@@ -42,18 +48,13 @@ def dimensionality(W):
     """
     w = unwrap(W)
     size = np.abs(w.values).max(axis=(-2, -1), keepdims=True)  # D is scale free; avoids underflow of fourth powers
-    gram = _gram(w.values / np.where(size > 0, size, 1))
-    own = np.einsum("...ii->...i", gram)
-    shared = np.einsum("...ij,...ij->...i", gram, gram)
+    values = w.values / np.where(size > 0, size, 1)
+    own, shared = overlaps(values)
     result = np.where(shared > 0, own**2 / np.where(shared > 0, shared, 1), np.where(np.isnan(shared), np.nan, 0.0))
     return w.wrap(w.blank(result), ("feature",), "dimensionality")
 
 
 capacity = dimensionality  # Scherlis et al. define the same number; one function, two names
-
-
-def _gram(values: np.ndarray) -> np.ndarray:
-    return np.einsum("...hi,...hj->...ij", values, values)
 
 
 def dims_per_feature(W):
@@ -62,7 +63,8 @@ def dims_per_feature(W):
     The trap: ||W||_F^2 counts features only while every represented feature has norm near 1. Binary and U[0.5, 1]
     values want ||W_i|| > 1 (best pentagon 1.20, hexagon sqrt 2, 12-gon 2.73) and even U[0,1] wants 1.17, so D* then
     reports more features than exist; weight decay does the opposite. Print `norm_capped_count`, `features_represented`
-    or `features_recovered` beside it. W = 0 gives inf.
+    or `features_recovered` beside it. W = 0 gives inf. Depends on norms alone, so nulls of the directions say nothing
+    about it; the comparison to make is a dense or linear network.
     """
     w = unwrap(W)
     total = np.einsum("...hi,...hi->...", w.values, w.values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._arrays import Directions, to_numpy, unwrap
-from .dimensionality import _norms
+from .dimensionality import _norms, overlaps
 
 
 def _unit(w: Directions) -> np.ndarray:
@@ -16,11 +16,10 @@ def _unit(w: Directions) -> np.ndarray:
     return np.divide(w.values, norm, out=np.zeros_like(w.values), where=norm != 0)
 
 
-def _cosines(w: Directions, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (..., feature, feature), 0 for unrepresented features, and the mask of represented ones."""
+def _kept(w: Directions, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Unit directions (..., hidden, feature) with unrepresented features at 0, and the mask of represented ones."""
     keep = _norms(w) > threshold
-    unit = np.where(keep[..., None, :], _unit(w), 0.0)
-    return np.einsum("...hi,...hj->...ij", unit, unit), keep
+    return np.where(keep[..., None, :], _unit(w), 0.0), keep
 
 
 def interference_matrix(W):
@@ -30,28 +29,34 @@ def interference_matrix(W):
     negative entries. Null: `nulls.compare(lambda W: (interference_matrix(W)**2).sum(), W, "directions")`.
     """
     w = unwrap(W)
-    matrix = np.einsum("...hi,...hj->...ij", _unit(w), w.values)
+    matrix = np.swapaxes(_unit(w), -1, -2) @ w.values
     matrix = matrix * (1 - np.eye(matrix.shape[-1]))
     there = w.features[..., :, None] & w.features[..., None, :]
     return w.wrap(np.where(there, matrix, np.nan), ("feature", "other"), "interference")
 
 
 def superposition_of(W):
-    """sum_{j != i} (What_i . W_j)^2: how much feature i shares its direction, 0 = alone (TMS). -> (..., feature)."""
+    """sum_{j != i} (What_i . W_j)^2: how much feature i shares its direction, 0 = alone (TMS). -> (..., feature).
+
+    Grows with the norms of the others; D_i is the version that does not. Null: as for `dimensionality`.
+    """
     w = unwrap(W)
-    matrix = np.einsum("...hi,...hj->...ij", _unit(w), w.values) * (1 - np.eye(w.values.shape[-1]))
-    return w.wrap(w.blank((matrix**2).sum(-1)), ("feature",), "superposition")
+    own, shared = overlaps(w.values)
+    others = np.divide(shared, own, out=np.zeros_like(own), where=own != 0) - own
+    return w.wrap(w.blank(np.maximum(others, 0)), ("feature",), "superposition")
 
 
 def frame_potential(W, threshold: float = 0.5):
     """sum_ij cos^2(W_i, W_j) over represented features (norm > threshold). (..., hidden, feature) -> (...).
 
     Benedetto & Fickus 2003: at least `frame_potential_bound(n, m)`, attained exactly by tight frames (and by
-    orthonormal sets when n <= m). Ignores norms and importance, so an unequal optimum looks worse than it is.
+    orthonormal sets when n <= m). Ignores norms and importance, so an unequal optimum looks worse than it is. Null:
+    `nulls.compare(frame_potential, W, "directions")`.
     """
     w = unwrap(W)
-    cosines, _ = _cosines(w, threshold)
-    return w.wrap(w.blank_model((cosines**2).sum(axis=(-2, -1))), (), "frame_potential")
+    unit, _ = _kept(w, threshold)
+    frame = unit @ np.swapaxes(unit, -1, -2)  # ||U U^T||_F = ||U^T U||_F, and m < n
+    return w.wrap(w.blank_model((frame**2).sum(axis=(-2, -1))), (), "frame_potential")
 
 
 def frame_potential_bound(n_features, n_hidden):
@@ -63,10 +68,12 @@ def frame_potential_bound(n_features, n_hidden):
 def coherence(W, threshold: float = 0.5):
     """max_{i != j} |cos(W_i, W_j)| over represented features; NaN with fewer than two. (..., hidden, feature) -> (...).
 
-    At least `welch_bound(n, m)`. A worst case: one digon makes it 1 however good the rest is.
+    At least `welch_bound(n, m)`. A worst case: one digon makes it 1 however good the rest is. Null:
+    "directions".
     """
     w = unwrap(W)
-    cosines, keep = _cosines(w, threshold)
+    unit, keep = _kept(w, threshold)
+    cosines = np.swapaxes(unit, -1, -2) @ unit
     worst = np.abs(cosines * (1 - np.eye(cosines.shape[-1]))).max(axis=(-2, -1))
     return w.wrap(w.blank_model(np.where(keep.sum(-1) >= 2, worst, np.nan)), (), "coherence")
 

@@ -32,7 +32,7 @@ def lecomte_count(W1, low: float = 0.8, high: float = 1.2):
     """Number of features with |W1_ki| in [low, high], for each neuron; polysemantic if >= 2. -> (..., hidden).
 
     Lecomte et al. 2023 (arXiv 2312.03096). Absolute scale: meaningful only where learned weights are near 1 (their
-    tied, binary set-up) or after rescaling each row by its largest entry.
+    tied, binary set-up) or after rescaling each row by its largest entry. Null: "entries".
     """
     w = unwrap(W1)
     size = np.abs(w.values)
@@ -43,6 +43,7 @@ def max_over_sum(W1):
     """max_i |W1_ki| / sum_i |W1_ki| for each neuron, in [1/n, 1]; 1 = one feature only. -> (..., hidden).
 
     Needs no threshold, but many small weights drag it down as much as one large rival. Dead neurons give NaN.
+    Null: "entries".
     """
     w = unwrap(W1)
     size = np.abs(w.values)

@@ -31,6 +31,13 @@ class Law(NamedTuple):
         return float(self.weights @ self.values**2)
 
 
+def as_law(law) -> Law:
+    """A Law, a value law of `features` (anything with nodes(count) -> values, weights), or None for U[0,1]."""
+    if law is None:
+        return uniform_law()
+    return law if isinstance(law, Law) else Law(*law.nodes(400))
+
+
 def uniform_law(low: float = 0.0, high: float = 1.0, panels: int = 512) -> Law:
     """Uniform values on [low, high]: composite 3-point Gauss-Legendre (losses have kinks, so many panels of low order).
 
@@ -115,7 +122,9 @@ def _output_loss(a: float, c: float, b: float, p: float) -> tuple[float, np.ndar
 
     Exact: each of none / one / both on is split at the kink of the ReLU, where the integrand is a polynomial.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):  # no kink when a slope is zero: the break is sent outside
+    with np.errstate(
+        divide="ignore", invalid="ignore", over="ignore"
+    ):  # no kink when a slope is zero: the break is sent outside
         x_breaks = np.nan_to_num(np.array([-b / np.float64(a), -(b + c) / np.float64(a)]), nan=-1, posinf=2, neginf=-1)
         x_both, wx = _segment(x_breaks)
         y_breaks = np.nan_to_num(-(a * x_both + b) / np.float64(c), nan=-1, posinf=2, neginf=-1)
@@ -193,16 +202,16 @@ def two_feature_optimum(p: float, r: float = 1.0) -> TwoFeatureOptimum:
 # --- 1-sparse inputs ------------------------------------------------------------------------------------------------
 
 
-def one_sparse_loss(W, b, law: Law | None = None, importance=1.0):
+def one_sparse_loss(W, b, law=None, importance=1.0):
     """Loss of the tied ReLU output model when exactly one feature, each equally often, is on with value v ~ law.
 
     (1/n) sum_i E_v sum_j I_j (v [i=j] - ReLU(v W_j.W_i + b_j))^2 (TMS; Chen et al. 2023). W (..., hidden, feature),
     b (..., feature) or a number -> (...). Says nothing about simultaneous interference: two features are never on.
     """
-    law = uniform_law() if law is None else law
+    law = as_law(law)
     w = unwrap(W)
     bias = align(b, w, ("feature",), "b")
-    gram = np.einsum("...hi,...hj->...ij", w.values, w.values)
+    gram = np.swapaxes(w.values, -1, -2) @ w.values
     weight = np.broadcast_to(np.asarray(importance, dtype=float), (w.values.shape[-1],))
     on = w.features.sum(-1)
     total = np.zeros(gram.shape[:-2])
@@ -210,7 +219,7 @@ def one_sparse_loss(W, b, law: Law | None = None, importance=1.0):
     for v, q in zip(law.values, law.weights, strict=True):
         error = v * target - np.maximum(v * gram + bias[..., None, :], 0)
         total += q * np.einsum("...ij,...i,...j->...", error**2, w.features, w.features * weight)
-    return w.wrap(total / on, (), "one_sparse_loss")
+    return w.wrap(w.blank_model(total / np.maximum(on, 1)), (), "one_sparse_loss")
 
 
 def polygon_loss(n: int, length: float, bias: float, law: Law) -> float:
@@ -245,7 +254,7 @@ def _best_bias(n: int, square: float, law: Law) -> tuple[float, float]:
     return min((float(found.fun), float(found.x)), (losses[k], float(grid[k])))
 
 
-def polygon_optimum(n: int, law: Law | None = None) -> Polygon:
+def polygon_optimum(n: int, law=None) -> Polygon:
     """Length and bias of the best regular n-gon in m=2 for 1-sparse inputs with values ~ law (default U[0,1]).
 
     Among several optima (binary values: any length^2 >= 1/(1 - cos(2 pi/n)) is exact) the shortest is returned.
@@ -253,7 +262,7 @@ def polygon_optimum(n: int, law: Law | None = None) -> Polygon:
     """
     from scipy.optimize import minimize
 
-    law = uniform_law() if law is None else law
+    law = as_law(law)
     if n < 2:
         raise ValueError(f"polygon_optimum(n={n}): a polygon needs n >= 2 features")
     ceiling = max(4.0, 2 / (1 - np.cos(2 * np.pi / n)))
@@ -276,9 +285,9 @@ def polygon_optimum(n: int, law: Law | None = None) -> Polygon:
     return Polygon(loss, float(np.sqrt(square)), bias)
 
 
-def critical_loss(k: int, n: int, law: Law | None = None) -> float:
+def critical_loss(k: int, n: int, law=None) -> float:
     """1-sparse loss of n features of which k form the best k-gon in m=2 and the rest answer 0 (Chen et al. 2023)."""
-    law = uniform_law() if law is None else law
+    law = as_law(law)
     if not 2 <= k <= n:
         raise ValueError(f"critical_loss(k={k}, n={n}): needs 2 <= k <= n")
     return k / n * polygon_optimum(k, law).loss + (n - k) / n * law.mean_square()

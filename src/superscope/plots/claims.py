@@ -30,10 +30,10 @@ def claims_figure(claims: Sequence[Claim | dict[str, Any]]) -> go.Figure:
     figure = make_subplots(rows=max(len(rows), 1), cols=1, vertical_spacing=0.35 / max(len(rows), 1))
     for place, row in enumerate(rows, 1):
         span = _Span(row)
-        _shade(figure, place, row["rule"], span)
         for name, level, part in (("measured", 1, row), ("control", 0, row["control"])):
             for trace in _traces(name, level, part):
                 figure.add_trace(trace, row=place, col=1)
+        _shade(figure, place, row["rule"], span)  # after the traces: Plotly draws no shapes on an empty subplot
         figure.update_xaxes(type=span.kind, range=span.axis_range, row=place, col=1)
         figure.update_yaxes(
             tickvals=[1, 0], ticktext=["measured", "control"], range=[-0.6, 1.6], showgrid=False, zeroline=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from superscope.plots.theme import DASHES, ROLES, SYMBOLS, colour_of, faded, figure, line_label
 
@@ -21,6 +21,8 @@ POLYTOPES = {
     "2/5": (2 / 5, "pentagon"),
     "3/8": (3 / 8, "square antiprism"),
 }
+
+STRIP_DOTS = 300
 
 
 def lines_with_band(
@@ -68,30 +70,31 @@ def lines_with_band(
 def dimensionality_strip(
     dimensionality: np.ndarray, sweep: Sequence[float], *, x_title: str = "density", log_x: bool = True
 ) -> go.Figure:
-    """Every feature's dimensionality as a dot over a sweep axis, with the polytopes' values as reference lines.
+    """Feature dimensionalities over a sweep axis, with the polytopes' values as reference lines.
 
-    dimensionality: shape (sweep, ...); everything behind the first axis is one strip. Features with D = 0 (not
-    represented) are kept.
+    dimensionality: shape (sweep, ...); everything behind the first axis is one strip of dots, sorted, so that a value
+    many features share is a level run. Features that are not represented (D = 0) are kept. A strip of more than 300
+    features is shown by 300 of evenly spaced ranks.
     """
     import numpy as np
 
-    values = np.asarray(dimensionality, dtype=float).reshape(len(sweep), -1)
-    spread = np.linspace(-1, 1, values.shape[1]) if values.shape[1] > 1 else np.zeros(1)
+    values = np.sort(np.asarray(dimensionality, dtype=float).reshape(len(sweep), -1), axis=1)
+    shown = np.linspace(0, values.shape[1] - 1, min(values.shape[1], STRIP_DOTS)).round().astype(int)
+    values = values[:, shown]
+    spread = np.linspace(-1, 1, len(shown)) if len(shown) > 1 else np.zeros(1)
     at = np.asarray(sweep, dtype=float)[:, None]
     gaps = np.abs(np.diff(np.log(at[:, 0]) if log_x else at[:, 0]))
-    reach = 0.3 * (gaps.min() if len(gaps) else 1.0)
+    reach = 0.35 * (gaps.min() if len(gaps) else 1.0)
     x = at * np.exp(reach * spread) if log_x else at + reach * spread
     made = figure(height=440, showlegend=False, margin={"r": 40})
-    made.add_scattergl(
+    made.add_scatter(
         x=x.ravel(), y=values.ravel(), mode="markers", hovertemplate="D = %{y:.3f}<extra></extra>",
-        marker={"color": ROLES["treatment"], "size": 4, "opacity": 0.45},
+        marker={"color": ROLES["treatment"], "size": 4, "opacity": 0.5},
     )  # fmt: skip
     for text, (level, name) in POLYTOPES.items():
         made.add_hline(y=level, line={"color": ROLES["theory"], "width": 1, "dash": "dot"})
         anchor = "top" if text == "3/8" else "bottom" if text == "2/5" else "middle"
-        made.add_annotation(
-            line_label(text, x=1.005, xref="paper", xanchor="left", y=level, yanchor=anchor, hovertext=name)
-        )
+        made.add_annotation(line_label(text, x=1.005, xref="paper", xanchor="left", y=level, yanchor=anchor, hovertext=name))
     made.update_xaxes(title_text=x_title, type="log" if log_x else "linear")
     made.update_yaxes(title_text="feature dimensionality D", range=[-0.05, 1.12])
     return made
@@ -109,7 +112,8 @@ def histogram_with_null(
     """The distribution of a measurement over that of its null, as probabilities; `observed` marks one value."""
     made = figure(barmode="overlay")
     ends = [*values, *null]
-    edges: dict[str, Any] = {"start": min(ends), "end": max(ends), "size": (max(ends) - min(ends) or 1.0) / bins}
+    size = (max(ends) - min(ends) or 1.0) / bins
+    edges = {"start": min(ends), "end": min(ends) + (bins + 1) * size, "size": size}  # the last bin holds the maximum
     for name, data, role in ((names[1], null, "control"), (names[0], values, "treatment")):
         made.add_histogram(
             x=list(data), name=name, xbins=edges, histnorm="probability",

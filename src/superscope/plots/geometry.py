@@ -39,7 +39,7 @@ def feature_polygon(
         for feature in range(count):
             made.add_scatter(
                 x=[0, frame[0, feature]], y=[0, frame[1, feature]], mode="lines+markers", visible=place == 0,
-                line={"color": PALETTE[feature % 6], "width": 2}, marker={"size": [0, 9]},
+                line={"color": PALETTE[feature % 6], "width": 2}, marker={"size": [0, 9], "color": PALETTE[feature % 6]},
                 opacity=float(0.35 + 0.65 * weight[feature]), name=f"feature {feature}",
             )  # fmt: skip
     if len(frames) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from superscope.plots.theme import CONTINUOUS, PALETTE, ROLES, figure
+from superscope.plots.theme import CONTINUOUS, DASHES, PALETTE, ROLES, figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,9 @@ def phase_diagram(
                 "hovertemplate": where + ": %{text}<extra></extra>"}  # fmt: skip
     made.add_heatmap(z=np.asarray(z), x=list(x), y=list(y), colorbar=bar, opacity=0.85 if categories else 1, **look)
     for place, (name, (curve_x, curve_y)) in enumerate((curves or {}).items()):
-        line = {"color": ROLES["theory"], "width": 3, "dash": ("solid", "dash", "dot")[place % 3]}
-        made.add_scatter(x=list(curve_x), y=list(curve_y), name=name, mode="lines", line=line)
+        at = {"x": list(curve_x), "y": list(curve_y), "mode": "lines", "legendgroup": name}
+        made.add_scatter(**at, line={"color": "white", "width": 6}, showlegend=False, hoverinfo="skip")  # a halo
+        made.add_scatter(**at, name=name, line={"color": ROLES["theory"], "width": 2.5, "dash": DASHES[place % 3]})
     made.update_xaxes(title_text=x_title, type="log" if log_x else "linear", showgrid=False, constrain="domain")
     made.update_yaxes(title_text=y_title, type="log" if log_y else "linear", showgrid=False)
     made.update_layout(showlegend=bool(curves))

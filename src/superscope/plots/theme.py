@@ -35,7 +35,6 @@ def template() -> go.layout.Template:
             "margin": {"l": 56, "r": 16, "t": 24, "b": 48},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
             "hoverlabel": {"font": {"family": "inherit"}},
-            "height": 380,
         }
     )
 
@@ -44,7 +43,7 @@ def figure(**layout: Any) -> go.Figure:
     """An empty figure in the house style; `layout` as in `plotly.graph_objects.Layout`."""
     import plotly.graph_objects as go
 
-    return go.Figure(layout={"template": template(), **layout})
+    return go.Figure(layout={"template": template(), "height": 380, **layout})
 
 
 def colour_of(name: str, place: int) -> str:

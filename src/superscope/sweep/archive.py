@@ -42,9 +42,7 @@ class MemoryArchive:
     def __init__(self, sweep: Sweep, recipe: Recipe, blocks: list[Block], engine: str):
         self.blocks, self.engine, self.notes = blocks, engine, list[str]()
         shapes = result_shapes(sweep, recipe)
-        self.arrays: Arrays = {
-            name: np.full((*sweep.shape, *tail), np.nan, np.float32) for name, tail in shapes.items()
-        }
+        self.arrays: Arrays = {name: np.full((*sweep.shape, *tail), np.nan, np.float32) for name, tail in shapes.items()}
 
     def finished(self, number: int) -> bool:
         return False
@@ -107,9 +105,7 @@ class ZarrArchive:
             group = zarr.open_group(self.path, mode="r+")
             missing = [name for name in result_shapes(self._sweep, self._recipe) if name not in group]
         except Exception as error:
-            raise StoreError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}): delete it and train again"
-            ) from error
+            raise StoreError(f"{self.path} is damaged ({type(error).__name__}: {error}): delete it and train again") from error
         if missing:
             raise StoreError(f"{self.path} is damaged (array {missing[0]!r} is gone): delete it and train again")
         return group
@@ -156,9 +152,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     from superscope.sweep.spec import FORMAT
 
     if found["spec"].get("format") != FORMAT:
-        raise StoreError(
-            f"{path} was written in format {found['spec'].get('format')}, this is format {FORMAT}: train it again"
-        )
+        raise StoreError(f"{path} was written in format {found['spec'].get('format')}, this is format {FORMAT}: train it again")
     return found
 
 

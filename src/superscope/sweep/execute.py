@@ -41,14 +41,11 @@ def train(
     if sweep.inputs.groups and recipe.sampling == "stratified":
         notes.append("the inputs have groups: plain samples instead of strata")
     units = blocks(sweep, recipe)
-    archive = (
-        ZarrArchive(Path(store), sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
-    )
+    archive = ZarrArchive(Path(store), sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
     pending = [i for i in range(len(archive.blocks)) if not archive.finished(i)]
     check_memory(sweep, recipe)
     sizes = [
-        int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps)
-        for i in range(len(archive.blocks))
+        int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps) for i in range(len(archive.blocks))
     ]
     run_units: Callable[..., Iterator[tuple[int, Arrays]]] = _ray if executor == "ray" else _threads
     with progress_bar(progress, sum(sizes), sum(sizes) - sum(sizes[i] for i in pending)) as advance:
@@ -58,7 +55,8 @@ def train(
             archive.write(number, arrays)
     run = assemble(sweep, recipe, archive.load(), chosen, notes + archive.notes)
     if run.failed:
-        text = f"{len(run.failed)} of {run.loss.size} networks diverged (loss not finite), the others are kept; first: {run.failed[0]}"
+        share = f"{len(run.failed)} of {run.loss.size}"
+        text = f"{share} networks diverged (loss not finite), the others are kept; first: {run.failed[0]}"
         run.notes.append(text)
         warnings.warn(text + "; try a smaller lr", stacklevel=3)
     return run
@@ -82,7 +80,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Raised inside a worker when the caller has given up."""
 
 
@@ -102,7 +100,7 @@ def _threads(
 
     def tick(amount: int) -> None:
         if stop.is_set():
-            raise _Stopped
+            raise _StoppedError
         ticks.put(amount)
 
     def one(number: int, block: Any) -> tuple[int, Arrays]:

@@ -28,7 +28,7 @@ KINDS = {"identity": 0, "relu": 1, "gelu": 2, "silu": 3, "softplus": 4, "tanh": 
 FLAGS = ("-O3", "-fno-math-errno", "-ffp-contract=fast", "-fno-trapping-math", "-shared", "-fPIC")
 
 
-class FusedUnavailable(RuntimeError):
+class FusedUnavailableError(RuntimeError):
     """The native engine cannot run here; the message says why and what to do."""
 
 
@@ -68,7 +68,7 @@ def available() -> tuple[bool, str]:
                 "OUTPUT_ACT=1",
             )
         )
-    except FusedUnavailable as error:
+    except FusedUnavailableError as error:
         return False, str(error)
     return True, f"compiled by {compiler()}"
 
@@ -94,9 +94,7 @@ def _machine() -> str:
 def _library(macros: tuple[str, ...]) -> ctypes.CDLL:
     cc = compiler()
     if cc is None:
-        raise FusedUnavailable(
-            "the fused engine needs a C compiler: set CC, install gcc or clang, or use engine='torch'"
-        )
+        raise FusedUnavailableError("the fused engine needs a C compiler: set CC, install gcc or clang, or use engine='torch'")
     key = hashlib.sha256("\n".join([SOURCE.read_text(), *macros, *FLAGS, cc, _machine()]).encode()).hexdigest()[:24]
     path = cache_folder() / f"{key}.so"
     if not path.exists():
@@ -105,7 +103,7 @@ def _library(macros: tuple[str, ...]) -> ctypes.CDLL:
         lib = ctypes.CDLL(str(path))
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise FusedUnavailable(
+        raise FusedUnavailableError(
             f"the compiled kernel could not be loaded ({error}); run again, or use engine='torch'"
         ) from error
     c_int, ptr, real = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
@@ -120,22 +118,20 @@ def _compile(cc: str, macros: tuple[str, ...], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     except OSError as error:
-        raise FusedUnavailable(
+        raise FusedUnavailableError(
             f"no kernel can be stored in {path.parent} ({error.strerror}): set XDG_CACHE_HOME, or use engine='torch'"
         ) from error
     os.close(handle)
     base = [cc, *FLAGS, *(f"-D{m}" for m in macros), str(SOURCE), "-lm", "-o", temporary]
     try:
-        for native in (["-march=native"], []):
+        for native in (["-march=native", "-mprefer-vector-width=512"], ["-march=native"], []):
             done = subprocess.run([base[0], *native, *base[1:]], capture_output=True, text=True)
             if done.returncode == 0:
                 os.replace(temporary, path)
                 return
     finally:
         Path(temporary).unlink(missing_ok=True)
-    raise FusedUnavailable(
-        f"{cc} could not compile the kernel; use engine='torch'. It said: {done.stderr.strip()[-500:]}"
-    )
+    raise FusedUnavailableError(f"{cc} could not compile the kernel; use engine='torch'. It said: {done.stderr.strip()[-500:]}")
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -156,10 +152,17 @@ class FusedTrainer:
 
     def __init__(self, toy: TwoLayer, params: Mapping[str, np.ndarray], importance: np.ndarray, recipe: Recipe):
         hidden, output = toy.effective_activations
-        macros = dict(
-            N=toy.n_features, M=toy.n_hidden, O=toy.n_outputs, TIED=int(toy.tied), HIDDEN_BIAS=int(toy.hidden_bias),
-            OUTPUT_BIAS=int(toy.output_bias), DROPOUT=int(toy.dropout > 0), HIDDEN_ACT=KINDS[hidden], OUTPUT_ACT=KINDS[output],
-        )  # fmt: skip
+        macros = {
+            "N": toy.n_features,
+            "M": toy.n_hidden,
+            "O": toy.n_outputs,
+            "TIED": int(toy.tied),
+            "HIDDEN_BIAS": int(toy.hidden_bias),
+            "OUTPUT_BIAS": int(toy.output_bias),
+            "DROPOUT": int(toy.dropout > 0),
+            "HIDDEN_ACT": KINDS[hidden],
+            "OUTPUT_ACT": KINDS[output],
+        }
         self._lib = _library(tuple(f"{k}={v}" for k, v in macros.items()))
         self.toy, self.recipe, self.count = toy, recipe, len(importance)
         self._blocks = -(-self.count // LANES)

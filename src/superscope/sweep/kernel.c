@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define LANES 16
+#define AT_ONCE 6
 typedef float v __attribute__((vector_size(4 * LANES), aligned(64)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(64)));
 #define INLINE static inline __attribute__((always_inline))
@@ -124,42 +125,52 @@ INLINE void encode(const v *w1, const v *b1, const Points *x, int point, v *pre)
   }
 }
 
-/* Gradient of one point, added to grad. mask: (M) vectors already scaled by 1 / (1 - rate), or NULL. */
-INLINE void accumulate(const v *param, v *grad, const Points *x, int point, const v *importance, float sharp_h, float sharp_y,
-                       const v *mask) {
+/* Gradient of `count` consecutive points (a compile-time constant: AT_ONCE, or 1 for the rest), added to grad. Several points at once
+ * so that each weight and each gradient is loaded once for all of them; two passes, so that sums stay in registers.
+ * mask: (count, M) vectors already scaled by 1 / (1 - rate). */
+INLINE void accumulate(const int count, const v *restrict param, v *restrict grad, const Points *x, int first,
+                       const v *importance, float sharp_h, float sharp_y, v mask[][M]) {
   const v *w1 = param, *b1 = param + OFF_B1, *w2 = param + OFF_W2, *b2 = param + OFF_B2;
   v *g1 = grad, *gb1 = grad + OFF_B1, *g2 = grad + OFF_W2, *gb2 = grad + OFF_B2;
-  v h[M], slope[M], back[M];
-  encode(w1, b1, x, point, h);
-  for (int k = 0; k < M; k++) {
-    h[k] = activate(HIDDEN_ACT, h[k], sharp_h, &slope[k]);
-    if (DROPOUT) h[k] *= mask[k];
-    back[k] = splat(0.0f);
-  }
-  const float *target = x->target + (long)point * O;
-  float twice = 2.0f * x->weight[point];
-  for (int o = 0; o < O; o++) {
-    const v *row = w2 + o * M;
-    v *grow = g2 + o * M;
-    v z = OUTPUT_BIAS ? b2[o] : splat(0.0f), dy;
-    for (int k = 0; k < M; k++) z += row[k] * h[k];
-    v y = activate(OUTPUT_ACT, z, sharp_y, &dy);
-    v g = (y - target[o]) * (importance[o] * twice) * dy;
-    if (OUTPUT_BIAS) gb2[o] += g;
+  v h[AT_ONCE][M], slope[AT_ONCE][M], g[AT_ONCE][O];
+  for (int j = 0; j < count; j++) {
+    encode(w1, b1, x, first + j, h[j]);
     for (int k = 0; k < M; k++) {
-      grow[k] += g * h[k];
-      back[k] += g * row[k];
+      h[j][k] = activate(HIDDEN_ACT, h[j][k], sharp_h, &slope[j][k]);
+      if (DROPOUT) h[j][k] *= mask[j][k];
     }
   }
-  for (int k = 0; k < M; k++) {
-    if (DROPOUT) back[k] *= mask[k];
-    back[k] *= slope[k];
-    if (HIDDEN_BIAS) gb1[k] += back[k];
+  for (int o = 0; o < O; o++) {
+    v z[AT_ONCE], sum = splat(0.0f);
+    for (int j = 0; j < count; j++) z[j] = OUTPUT_BIAS ? b2[o] : splat(0.0f);
+    for (int k = 0; k < M; k++)
+      for (int j = 0; j < count; j++) z[j] += w2[o * M + k] * h[j][k];
+    for (int j = 0; j < count; j++) {
+      v dy, y = activate(OUTPUT_ACT, z[j], sharp_y, &dy);
+      float target = x->target[(long)(first + j) * O + o];
+      g[j][o] = (y - target) * (importance[o] * (2.0f * x->weight[first + j])) * dy;
+      sum += g[j][o];
+    }
+    if (OUTPUT_BIAS) gb2[o] += sum;
   }
-  for (int a = x->offset[point]; a < x->offset[point + 1]; a++) {
-    v *grow = g1 + (long)x->index[a] * M;
-    float value = x->value[a];
-    for (int k = 0; k < M; k++) grow[k] += value * back[k];
+  for (int k = 0; k < M; k++) {
+    v back[AT_ONCE];
+    for (int j = 0; j < count; j++) back[j] = splat(0.0f);
+    for (int o = 0; o < O; o++) {
+      v row = w2[o * M + k], sum = g2[o * M + k];
+      for (int j = 0; j < count; j++) {
+        sum += g[j][o] * h[j][k];
+        back[j] += g[j][o] * row;
+      }
+      g2[o * M + k] = sum;
+    }
+    for (int j = 0; j < count; j++) {
+      if (DROPOUT) back[j] *= mask[j][k];
+      back[j] *= slope[j][k];
+      if (HIDDEN_BIAS) gb1[k] += back[j];
+      for (int a = x->offset[first + j]; a < x->offset[first + j + 1]; a++)
+        g1[(long)x->index[a] * M + k] += x->value[a] * back[j];
+    }
   }
 }
 
@@ -175,14 +186,18 @@ void train(int blocks, int steps, int points, const Points *x, const float *impo
     const v *weight = (const v *)(importance + (long)block * O * LANES);
     for (int t = 0; t < steps; t++) {
       memset(grad, 0, sizeof grad);
-      for (int i = 0; i < points; i++) {
-        v mask[M];
+      for (int i = 0; i < points;) {
+        v mask[AT_ONCE][M];
+        int count = points - i >= AT_ONCE ? AT_ONCE : 1;
         if (DROPOUT) {
           const uint8_t *bits = masks + (((long)block * steps + t) * points + i) * M * LANES;
-          for (int k = 0; k < M; k++)
-            for (int l = 0; l < LANES; l++) mask[k][l] = keep_scale * bits[k * LANES + l];
+          for (int j = 0; j < count * M * LANES; j++) ((float *)mask)[j] = keep_scale * bits[j];
         }
-        accumulate((const v *)p, grad, x, t * points + i, weight, sharp_h, sharp_y, mask);
+        if (count == AT_ONCE)
+          accumulate(AT_ONCE, (const v *)p, grad, x, t * points + i, weight, sharp_h, sharp_y, mask);
+        else
+          accumulate(1, (const v *)p, grad, x, t * points + i, weight, sharp_h, sharp_y, mask);
+        i += count;
       }
       const float *g = (const float *)grad;
       float rate = schedule[3 * t], root = schedule[3 * t + 1], shrink = 1.0f - schedule[3 * t + 2];

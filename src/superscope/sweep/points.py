@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from superscope.features import SparseFeatures
+from superscope.features import SparseFeatures, describe
 from superscope.strata import StratifiedPlan
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.spec import SEED_BLOCK, Instance, generator
 from superscope.toys import TwoLayer, get_target
 
 BLOCK_FLOATS = 1 << 21  # floats of x in one block of steps: 8 MB
-EVAL_SETS, EVAL_POINTS = 8, 2048  # the fixed set on which expected losses are computed
+EVAL_SETS = 8  # independent sets on which expected losses are computed
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class PointBlock:
 
 def sampler(inputs: SparseFeatures, recipe: Recipe) -> StratifiedPlan | None:
     """The stratified plan of a recipe, or None where it samples plainly."""
-    return inputs.stratified(recipe.points) if recipe.sampling == "stratified" and not inputs.groups else None
+    return inputs.stratified(recipe.points_for(inputs.n)) if recipe.sampling == "stratified" and not inputs.groups else None
 
 
 def points_per_step(inputs: SparseFeatures, recipe: Recipe) -> int:
     plan = sampler(inputs, recipe)
-    return plan.points if plan else recipe.points
+    return plan.points if plan else recipe.points_for(inputs.n)
 
 
 def stream(group: list[Instance], recipe: Recipe) -> Iterator[PointBlock]:
     """Blocks of points for a group of instances that share toy (up to importance) and inputs, cut at the history steps."""
     first = group[0]
     plan = sampler(first.inputs, recipe)
-    count = plan.points if plan else recipe.points
+    count = points_per_step(first.inputs, recipe)
     weight = (plan.weight if plan else np.full(count, 1 / count)).astype(np.float32)
     compute = get_target(first.toy.target).compute
     data = first.describe_data()
@@ -81,9 +81,7 @@ def stream(group: list[Instance], recipe: Recipe) -> Iterator[PointBlock]:
             yield block.part(low, high)
 
 
-def draw(
-    inputs: SparseFeatures, plan: StratifiedPlan | None, rng: np.random.Generator, sets: int, count: int
-) -> np.ndarray:
+def draw(inputs: SparseFeatures, plan: StratifiedPlan | None, rng: np.random.Generator, sets: int, count: int) -> np.ndarray:
     if plan:
         return plan.draw(rng, sets)
     return inputs.draw(rng, sets * count).reshape(sets, count, inputs.n)
@@ -96,13 +94,18 @@ def masks(group: list[Instance], number: int, per_block: int, count: int, steps:
         return None
     drop = round(toy.dropout * 65536)
     out = [
-        generator(number, "dropout", *i.own_key()).integers(
-            65536, size=(per_block, count, toy.n_hidden), dtype=np.uint16
-        )[:steps]
+        generator(number, "dropout", *i.own_key()).integers(65536, size=(per_block, count, toy.n_hidden), dtype=np.uint16)[
+            :steps
+        ]
         >= drop
         for i in group
     ]
     return np.stack(out, axis=1)
+
+
+def evaluation_count(inputs: SparseFeatures) -> int:
+    """Points of one evaluation set: few features are covered by few points."""
+    return 8192 if inputs.groups else int(np.clip(400 * inputs.n, 1024, 8192))
 
 
 def evaluation_points(inputs: SparseFeatures) -> tuple[np.ndarray, np.ndarray]:
@@ -111,11 +114,10 @@ def evaluation_points(inputs: SparseFeatures) -> tuple[np.ndarray, np.ndarray]:
     S independent randomised stratified sets: each estimates the expected loss without bias, their spread gives its standard
     error. All instances with the same inputs are compared on the same points.
     """
-    from superscope.features import describe
-
+    count = evaluation_count(inputs)
     rng = generator(0, "evaluation", describe(inputs.replace(importance=1.0)))
     if inputs.groups:
-        x = inputs.draw(rng, EVAL_SETS * 2 * EVAL_POINTS).reshape(EVAL_SETS, 2 * EVAL_POINTS, inputs.n)
-        return x, np.full(2 * EVAL_POINTS, 0.5 / EVAL_POINTS)
-    plan = inputs.stratified(max(EVAL_POINTS, 4 * inputs.n))
+        x = inputs.draw(rng, EVAL_SETS * count).reshape(EVAL_SETS, count, inputs.n)
+        return x, np.full(count, 1 / count)
+    plan = inputs.stratified(count)
     return plan.draw(rng, EVAL_SETS), plan.weight

@@ -16,7 +16,8 @@ class Recipe:
     """Training recipe. `Recipe.fast()` is the default, `Recipe.faithful()` is the usual notebook loop.
 
     steps: Adam steps.
-    points: points per step (the batch size); the stratified sampler rounds it.
+    points: points per step (the batch size); None means 4 per feature, at least 64 and at most 512. The stratified sampler
+        rounds it.
     lr, schedule, warmup: peak learning rate, its decay to 0 ("constant" does not decay), fraction of steps with linear warm-up.
     weight_decay: decoupled (AdamW), 0 unless asked for.
     sampling: "stratified" (weighted strata of the number of active features) or "plain".
@@ -25,9 +26,9 @@ class Recipe:
     history: steps at which weights and expected loss are kept, a count (log-spaced, step 0 and the last included) or steps.
     """
 
-    steps: int = 1000
-    points: int = 64
-    lr: float = 1e-2
+    steps: int = 2000
+    points: int | None = None
+    lr: float = 1.5e-2
     schedule: str = "cosine"
     warmup: float = 0.0
     beta1: float = 0.9
@@ -41,7 +42,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 0 or int(self.steps) != self.steps:
             raise ValueError(f"steps={self.steps!r}: must be a whole number >= 0")
-        if self.points < 2:
+        if self.points is not None and self.points < 2:
             raise ValueError(f"points={self.points!r}: a step needs at least 2 points")
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r}: the learning rate must be > 0")
@@ -56,35 +57,37 @@ class Recipe:
 
     @classmethod
     def fast(cls, **changes: Any) -> Recipe:
-        """Shared stratified points, Adam, cosine decay from 1e-2: for finding minima."""
+        """Shared stratified points, Adam, cosine decay from 1.5e-2: for finding minima."""
         return cls(**changes)
 
     @classmethod
     def faithful(cls, **changes: Any) -> Recipe:
         """Fresh plain samples, batch 1024, constant 1e-3, 10k steps: for studying training itself."""
-        plain = dict(steps=10_000, points=1024, lr=1e-3, schedule="constant", sampling="plain", shared=False)
+        plain = {"steps": 10_000, "points": 1024, "lr": 1e-3, "schedule": "constant", "sampling": "plain", "shared": False}
         return cls(**{**plain, **changes})
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    def points_for(self, n: int) -> int:
+        """Points per step for n features."""
+        return self.points if self.points is not None else int(np.clip(4 * n, 64, 512))
+
     def learning_rates(self) -> np.ndarray:
         """(steps,) float64 learning rate of every step."""
         t = np.arange(self.steps)
         warm = round(self.warmup * self.steps)
         done = np.clip((t - warm) / max(1, self.steps - warm), 0, 1)
-        decay = {"constant": np.ones(self.steps), "cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done}[
-            self.schedule
-        ]
+        decay = {"constant": np.ones(self.steps), "cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done}[self.schedule]
         return self.lr * decay * np.minimum(1.0, (t + 1) / max(1, warm))
 
     def adam_schedule(self) -> np.ndarray:
         """(steps, 3) float32: lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr * weight_decay; t counts from 1 (Kingma & Ba)."""
         lr, t = self.learning_rates(), np.arange(1, self.steps + 1)
-        return np.stack(
-            [lr / (1 - self.beta1**t), 1 / np.sqrt(1 - self.beta2**t), lr * self.weight_decay], axis=1
-        ).astype(np.float32)
+        return np.stack([lr / (1 - self.beta1**t), 1 / np.sqrt(1 - self.beta2**t), lr * self.weight_decay], axis=1).astype(
+            np.float32
+        )
 
     def history_steps(self) -> tuple[int, ...]:
         """Steps after which a snapshot is kept, ascending; 0 is before training."""

@@ -32,9 +32,7 @@ class SweepRun:
     engine: what trained it. notes: what a reader of the results should know. failed: networks whose loss is not finite.
     """
 
-    def __init__(
-        self, sweep: Sweep, recipe: Recipe, data: xr.Dataset, engine: str, notes: list[str], failed: list[str]
-    ):
+    def __init__(self, sweep: Sweep, recipe: Recipe, data: xr.Dataset, engine: str, notes: list[str], failed: list[str]):
         self.sweep, self.recipe, self.data, self.engine, self.notes, self.failed = (
             sweep,
             recipe,
@@ -60,7 +58,7 @@ class SweepRun:
         """Snapshots over "step": loss and the parameters."""
         names = {str(k): str(k).removeprefix("history_") for k in self.data.data_vars if str(k).startswith("history_")}
         if not names:
-            raise AttributeError("this run kept no history: train with Recipe(history=20)")
+            raise LookupError("this run kept no history: train with Recipe(history=20)")
         return self.data[list(names)].rename(names)
 
     def best(self, dim: str = "seed") -> SweepRun:

@@ -68,9 +68,7 @@ def describe_toy(toy: TwoLayer | ModuleToy) -> Any:
 
 
 def describe_mapping(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        k: describe(v) if not callable(v) else getattr(v, "__qualname__", repr(v)) for k, v in sorted(settings.items())
-    }
+    return {k: describe(v) if not callable(v) else getattr(v, "__qualname__", repr(v)) for k, v in sorted(settings.items())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +141,7 @@ class Sweep:
             for_toy["n_features"] = for_inputs["n"]
         toy, inputs = self.toy.replace(**for_toy), self.inputs.replace(**for_inputs)
         if isinstance(toy, TwoLayer) and toy.n_features != inputs.n:
-            raise ValueError(
-                f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal"
-            )
+            raise ValueError(f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal")
         return toy, inputs
 
     @property
@@ -164,9 +160,7 @@ class Sweep:
     def instances(self, block: tuple[slice, ...] | None = None) -> list[Instance]:
         """The networks of the sweep (or of a rectangular block of it), in the order of the grid."""
         names = list(self.over or {})
-        ranges = [
-            range(*s.indices(k)) for s, k in zip(block or (slice(None),) * len(self.shape), self.shape, strict=True)
-        ]
+        ranges = [range(*s.indices(k)) for s, k in zip(block or (slice(None),) * len(self.shape), self.shape, strict=True)]
         seeds = list(self.seeds)  # type: ignore[arg-type]
         out = []
         for position in itertools.product(*ranges[: len(names)]):

@@ -65,7 +65,7 @@ class TorchTrainer:
         self.toy, self.recipe, self.count, self.device = toy, recipe, len(importance), device
         self._kinds = toy.effective_activations
         self._sharp = 1.0 if np.isinf(toy.sharpness) else float(toy.sharpness)
-        self._size = max(1, min(CHUNK, CHUNK_FLOATS // (recipe.points * toy.n_outputs)))
+        self._size = max(1, min(CHUNK, CHUNK_FLOATS // (recipe.points_for(toy.n_features) * toy.n_outputs)))
         self._place = places(range(self.count) if slots is None else slots, self._size)
         self._chunks = max(chunk for chunk, _ in self._place) + 1
         # Tied weights are stored once, as W (hidden, feature).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from superscope.store import digest
 from superscope.sweep import fused
-from superscope.sweep.points import EVAL_POINTS, EVAL_SETS, evaluation_points, points_per_step, stream
+from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep, describe_toy, digest, generator
 from superscope.toys import ModuleToy, TwoLayer, get_target
@@ -43,7 +44,7 @@ def choose_engine(sweep: Sweep, recipe: Recipe, engine: str, device: str) -> tup
     ready, why = fused.available()
     if engine == "fused":
         if not ready:
-            raise fused.FusedUnavailable(why)
+            raise fused.FusedUnavailableError(why)
         return "fused", "asked for"
     if not ready:
         return "torch", f"no native kernel: {why}"
@@ -84,11 +85,8 @@ def memory_budget() -> int:
 
 def bytes_per_instance(sweep: Sweep, recipe: Recipe) -> int:
     """Bytes that one more network in a unit costs at the peak: parameters, Adam moments, results and snapshots."""
-    if isinstance(sweep.toy, ModuleToy):
-        parameters = sum(p.numel() for p in sweep.toy.module(0).parameters())
-    else:
-        largest = max((i.toy for i in sweep.instances()), key=lambda t: t.n_features * t.n_hidden)  # type: ignore[union-attr]
-        parameters = sum(int(np.prod(s)) for s in largest.shapes().values())  # type: ignore[union-attr]
+    shapes = result_shapes(sweep, recipe.replace(history=()))
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     return 4 * parameters * (8 + len(recipe.history_steps())) + 65536
 
 
@@ -97,7 +95,7 @@ def estimate_bytes(sweep: Sweep, recipe: Recipe) -> int:
     largest = max(int(np.prod([s.stop - s.start for s in b])) for b in blocks(sweep, recipe))
     n = sweep.inputs.n
     points = 4 * n * max(points_per_step(sweep.inputs, recipe), 1)
-    evaluation = 4 * n * EVAL_SETS * max(EVAL_POINTS, 4 * n) * 3
+    evaluation = 4 * n * EVAL_SETS * evaluation_count(sweep.inputs) * 3
     own = 1 if recipe.shared else UNSHARED_AT_ONCE
     return largest * bytes_per_instance(sweep, recipe) + own * 3 * max(points, 8 << 20) + evaluation + (64 << 20)
 
@@ -121,8 +119,7 @@ def train_unit(
         groups.setdefault(key, []).append(position)
     shape = tuple(s.stop - s.start for s in block)
     flat: Arrays = {
-        name: np.full((len(instances), *tail), np.nan, np.float32)
-        for name, tail in result_shapes(sweep, recipe).items()
+        name: np.full((len(instances), *tail), np.nan, np.float32) for name, tail in result_shapes(sweep, recipe).items()
     }
     for members in groups.values():
         at_once = len(members) if recipe.shared else UNSHARED_AT_ONCE
@@ -132,9 +129,8 @@ def train_unit(
                 [instances[i] for i in part], recipe, engine, device, progress or Progress()
             ).items():
                 corner = tuple(slice(0, k) for k in value.shape[1:])
-                target = flat[name]
                 for row, i in enumerate(part):
-                    target[(i, *corner)] = value[row]
+                    flat[name][(i, *corner)] = value[row]
     return {name: value.reshape(*shape, *value.shape[1:]) for name, value in flat.items()}
 
 
@@ -240,6 +236,4 @@ def importance_per_output(instance: Instance) -> np.ndarray:
     given = instance.inputs.importance
     if np.ndim(given) == 0 or outputs == instance.inputs.n:
         return np.broadcast_to(np.asarray(given, dtype=np.float64), (outputs,))
-    raise ValueError(
-        f"importance has {instance.inputs.n} entries but the toy has {outputs} outputs: give a single number"
-    )
+    raise ValueError(f"importance has {instance.inputs.n} entries but the toy has {outputs} outputs: give a single number")

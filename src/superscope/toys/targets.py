@@ -76,7 +76,5 @@ def get_target(target: str | Target) -> Target:
     if target not in TARGETS:
         near = difflib.get_close_matches(target, TARGETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"target={target!r} is unknown: {hint}known are {', '.join(TARGETS)}, or pass a ss.Target(...)"
-        )
+        raise ValueError(f"target={target!r} is unknown: {hint}known are {', '.join(TARGETS)}, or pass a ss.Target(...)")
     return TARGETS[target]

@@ -7,7 +7,7 @@ untied with ReLU f and g and target |x| it is their absolute value model (sectio
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,6 @@ def activate(kind: str, z: torch.Tensor, sharpness: float = 1.0) -> torch.Tensor
         return z
     if kind == "relu":
         return torch.relu(z)
-    smooth = {"gelu": functional.gelu, "silu": functional.silu, "softplus": functional.softplus, "tanh": torch.tanh}[
-        kind
-    ]
+    kinds = {"gelu": functional.gelu, "silu": functional.silu, "softplus": functional.softplus, "tanh": torch.tanh}
+    smooth: Callable[[torch.Tensor], torch.Tensor] = kinds[kind]
     return smooth(z * sharpness) / sharpness

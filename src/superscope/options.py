@@ -1,0 +1,98 @@
+"""The options of every command of the command line, as dataclasses (tyro)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from superscope import store
+
+
+@dataclass
+class Problems:
+    """The 45 problems, which of them are built, and the last verdicts.
+
+    Examples: superscope problems, superscope problems --json, superscope problems --csv > problems.csv
+    """
+
+    json: bool = False
+    """print JSON"""
+    csv: bool = False
+    """print CSV"""
+    out: Path = store.DEFAULT_OUT
+    """where runs are kept"""
+
+
+@dataclass
+class Run:
+    """Run a study, store what it finds and print the verdicts.
+
+    Examples: superscope run 4.7, superscope run 4.7 --preset standard --seed 1, superscope run --all
+
+    A run that was interrupted goes on where it stopped. `superscope run 4.7 --help` lists the study's own options.
+    """
+
+    problem: tyro.conf.Positional[str | None] = None
+    """number of the problem, such as 4.7, or tms"""
+    all: bool = False
+    """run every study that is built; skips what is done"""
+    preset: Literal["quick", "standard", "full"] = "quick"
+    """quick: seconds to a minute; standard: minutes; full: the published size"""
+    seed: int = 0
+    """every random number follows from it"""
+    executor: Literal["local", "ray"] = "local"
+    """where sweeps run"""
+    workers: int | None = None
+    """worker processes (default: as many as fit this machine)"""
+    out: Path = store.DEFAULT_OUT
+    """where runs are kept"""
+    fresh: bool = False
+    """throw away what an earlier run of the same configuration left"""
+    quiet: bool = False
+    """no progress bars"""
+
+
+@dataclass
+class Show:
+    """The last findings of a problem: the user's own, or else those that come with superscope.
+
+    Examples: superscope show 4.7, superscope show 4.7 --preset standard, superscope show 4.7 --json
+    """
+
+    problem: tyro.conf.Positional[str]
+    """number of the problem, such as 4.7, or tms"""
+    json: bool = False
+    """print findings.json"""
+    preset: Literal["quick", "standard", "full"] | None = None
+    """only findings of this preset"""
+    out: Path = store.DEFAULT_OUT
+    """where runs are kept"""
+
+
+@dataclass
+class Atlas:
+    """Write the static site from what is stored, without recomputation. It opens from the file system, offline.
+
+    Examples: superscope atlas --open, superscope atlas --out site --runs runs
+    """
+
+    out: Path = Path("site")
+    """folder of the site"""
+    runs: Path = store.DEFAULT_OUT
+    """where runs are kept"""
+    open: bool = False
+    """open the index in a browser"""
+
+
+@dataclass
+class Doctor:
+    """What this machine can run, and what is missing.
+
+    Example: superscope doctor
+    """
+
+    out: Path = store.DEFAULT_OUT
+    """where runs would be kept"""
