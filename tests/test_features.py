@@ -71,7 +71,7 @@ def test_groups_keep_the_marginals_they_promise(kind: str) -> None:
 
 def test_groups_mean_what_they_say() -> None:
     on, _ = _on(GROUPS["correlated"])
-    assert (on[:, 0] == on[:, 1]).all() and (on[:, 1] == on[:, 2]).all()
+    assert (on[:, :1] == on[:, :3]).all()
     on, _ = _on(GROUPS["anti-correlated"])
     assert (on[:, :3].sum(1) <= 1).all()
     on, _ = _on(GROUPS["exactly k"])

@@ -367,9 +367,7 @@ def test_supported_and_refuted_never_both_ways(found, control, edge, sign):
 
 
 @pytest.mark.parametrize("gate", [True, False])
-@pytest.mark.parametrize(
-    "found", [PASSES, FAILS, few(1, 2), exact(3.0), estimate([1, math.nan]), estimate([1, math.inf])]
-)
+@pytest.mark.parametrize("found", [PASSES, FAILS, few(1, 2), exact(3.0), estimate([1, math.nan]), estimate([1, math.inf])])
 def test_claim_survives_json(found, gate):
     made = claim("c", "s", found, "> 0.5", Control("untrained", FAILS, "why"), gate_passed=gate, note="moved once")
     row = json.loads(json.dumps(made.to_dict(), allow_nan=False))

@@ -44,9 +44,7 @@ class Estimate:
         if self.n < 1:
             raise ValueError(f"n={self.n}: an estimate needs at least one replicate")
         if not self.unit or self.unit.startswith("token"):
-            raise ValueError(
-                f"unit {self.unit!r}: expected what was drawn independently, seeds or documents, not tokens"
-            )
+            raise ValueError(f"unit {self.unit!r}: expected what was drawn independently, seeds or documents, not tokens")
 
     @property
     def few(self) -> bool:
@@ -169,9 +167,7 @@ def fraction(flags, unit: str = "seeds", level: float = 0.95) -> Estimate:
     """Share of true flags with Wilson's score interval (1927), which unlike the bootstrap is honest at 0/n and n/n."""
     values = _replicates(flags, "mean", "flags")
     if not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
-        raise ValueError(
-            f"flags {values[:5].tolist()}...: expected booleans or 0 and 1; for other numbers use estimate()"
-        )
+        raise ValueError(f"flags {values[:5].tolist()}...: expected booleans or 0 and 1; for other numbers use estimate()")
     n, share = len(values), float(values.mean())
     if n < FEW or math.isnan(share):
         return _estimate([values], _batched("mean"), values, n, unit, level, 1, 0)

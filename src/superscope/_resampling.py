@@ -157,9 +157,7 @@ def max_statistic_null(value, null, draws: int = 1000, level: float = 0.95, seed
         null = np.stack([np.asarray(null(rng), dtype=float) for _ in range(draws)])
     null = np.asarray(null, dtype=float)
     if value.ndim != 1 or not value.size or null.ndim != 2 or not len(null) or null.shape[1] != len(value):
-        raise ValueError(
-            f"value has shape {value.shape} and null {null.shape}: expected (candidates,) and (draws, same)"
-        )
+        raise ValueError(f"value has shape {value.shape} and null {null.shape}: expected (candidates,) and (draws, same)")
     if not (np.isfinite(value).all() and np.isfinite(null).all()):
         raise ValueError("value or null has numbers that are not finite: drop those candidates first, and say so")
     top = null.max(1)

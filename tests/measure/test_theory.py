@@ -147,9 +147,7 @@ def test_octagon_with_uniform_values():
     assert theory.polygon_optimum(8).loss == pytest.approx(0.11554, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("n", "length", "bias"), [(5, 1.203, -0.447), (6, 1.415, -1.0), (8, 1.849, -2.417), (12, 2.73, -6.46)]
-)
+@pytest.mark.parametrize(("n", "length", "bias"), [(5, 1.203, -0.447), (6, 1.415, -1.0), (8, 1.849, -2.417), (12, 2.73, -6.46)])
 def test_any_polygon_stores_binary_features(n, length, bias):
     found = theory.polygon_optimum(n, BINARY)
     assert found.loss < 1e-9
@@ -171,9 +169,7 @@ def test_polygon_optimum_beats_a_grid(n, law):
     found = theory.polygon_optimum(n, law)
     assert found.loss == pytest.approx(theory.polygon_loss(n, found.length, found.bias, law), rel=1e-9)
     grid = [
-        theory.polygon_loss(n, np.sqrt(s), b, law)
-        for s in np.geomspace(0.1, 20, 40)
-        for b in np.linspace(-3 * s - 1, 3, 25)
+        theory.polygon_loss(n, np.sqrt(s), b, law) for s in np.geomspace(0.1, 20, 40) for b in np.linspace(-3 * s - 1, 3, 25)
     ]
     assert found.loss <= min(grid) + 1e-9
 

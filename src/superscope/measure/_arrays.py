@@ -106,9 +106,7 @@ def align(array, to: Directions, core: tuple[str, ...], name: str) -> np.ndarray
     try:
         values = np.broadcast_to(values, shape)
     except ValueError:
-        raise ValueError(
-            f"{name} has shape {values.shape}: expected {shape}, that is (..., {', '.join(core)})"
-        ) from None
+        raise ValueError(f"{name} has shape {values.shape}: expected {shape}, that is (..., {', '.join(core)})") from None
     flags = {"hidden": to.hidden, "feature": to.features}
     for axis, dim in enumerate(core):
         flag = flags[dim]

@@ -78,9 +78,7 @@ def ideal(name: str) -> np.ndarray:
     size = "".join(filter(str.isdigit, name))
     directions = ideals_of_size(int(size)).get(name) if size else None
     if directions is None:
-        raise ValueError(
-            f"ideal {name!r}: expected one of {list(IDEALS)}, '<k>-gon' (k=4 or >=6) or 'simplex-<k>' (k>=5)"
-        )
+        raise ValueError(f"ideal {name!r}: expected one of {list(IDEALS)}, '<k>-gon' (k=4 or >=6) or 'simplex-<k>' (k>=5)")
     return directions
 
 
@@ -148,9 +146,7 @@ def geometry(W, threshold: float = 0.5, tolerance: float = 0.1, accept: float = 
 
     w = unwrap(W)
     if w.values.ndim != 2:
-        raise ValueError(
-            f"W has shape {w.values.shape}: geometry takes one model, (hidden, feature); use geometry_table"
-        )
+        raise ValueError(f"W has shape {w.values.shape}: geometry takes one model, (hidden, feature); use geometry_table")
     share = np.asarray(dimensionality(w.values))
     with np.errstate(invalid="ignore"):
         norm = np.linalg.norm(w.values, axis=0)

@@ -132,9 +132,7 @@ def loss_by_active(x, y_hat, importance=1.0, weights=None, target=None) -> Activ
     """
     x, y = to_numpy(x), to_numpy(y_hat)
     if x.ndim != 2 or y.shape[-2:] != x.shape:
-        raise ValueError(
-            f"x has shape {x.shape} and y_hat {y.shape}: expected (sample, feature), (..., sample, feature)"
-        )
+        raise ValueError(f"x has shape {x.shape} and y_hat {y.shape}: expected (sample, feature), (..., sample, feature)")
     truth = x if target is None else to_numpy(target)
     if truth.shape != x.shape:
         raise ValueError(f"target has shape {truth.shape}: expected that of x, {x.shape}")

@@ -199,7 +199,7 @@ class Sweep:
     ) -> SweepRun:
         """Train every network of the grid.
 
-        engine: "fused" (native kernel), "torch", or "auto" (fused where it applies and pays, else torch; `run.engine` says which).
+        engine: "fused" (native kernel), "torch", or "auto": fused where it applies and pays, else torch; `run.engine` tells.
         executor: "local" (threads) or "ray" (the `cluster` extra).
         workers: how many units at once; default one per core.
         store: folder of a Zarr store. Finished units are kept there and never trained twice, also after kill -9.

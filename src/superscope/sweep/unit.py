@@ -15,7 +15,7 @@ from superscope.store import digest
 from superscope.sweep import fused
 from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep, describe_toy, digest, generator
+from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep, describe_toy, generator
 from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
@@ -75,7 +75,7 @@ def blocks(sweep: Sweep, recipe: Recipe) -> list[Block]:
 
 
 def memory_budget() -> int:
-    """Bytes that the arrays of one unit may take: fixed, so that units do not depend on the machine, unless memory is scarce."""
+    """Bytes that the arrays of one unit may take: the same on every machine, unless its memory is scarce."""
     try:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -110,7 +110,7 @@ class Progress:
 def train_unit(
     sweep: Sweep, recipe: Recipe, block: Block, engine: str, device: str = "cpu", progress: Progress | None = None
 ) -> Arrays:
-    """Train the networks of a block. Arrays have the block's shape followed by the parameter's; smaller shapes are NaN-padded."""
+    """Train the networks of a block: arrays (block shape, parameter shape); smaller shapes are padded with NaN."""
     instances = sweep.instances(block)
     groups: dict[str, list[int]] = {}
     for position, instance in enumerate(instances):
@@ -128,7 +128,7 @@ def train_unit(
             for name, value in train_group(
                 [instances[i] for i in part], recipe, engine, device, progress or Progress()
             ).items():
-                corner = tuple(slice(0, k) for k in value.shape[1:])
+                corner: tuple[Any, ...] = tuple(slice(0, k) for k in value.shape[1:])
                 for row, i in enumerate(part):
                     flat[name][(i, *corner)] = value[row]
     return {name: value.reshape(*shape, *value.shape[1:]) for name, value in flat.items()}

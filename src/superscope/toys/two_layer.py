@@ -156,6 +156,10 @@ def activate(kind: str, z: torch.Tensor, sharpness: float = 1.0) -> torch.Tensor
         return z
     if kind == "relu":
         return torch.relu(z)
-    kinds = {"gelu": functional.gelu, "silu": functional.silu, "softplus": functional.softplus, "tanh": torch.tanh}
-    smooth: Callable[[torch.Tensor], torch.Tensor] = kinds[kind]
-    return smooth(z * sharpness) / sharpness
+    kinds: dict[str, Callable[..., torch.Tensor]] = {
+        "gelu": functional.gelu,
+        "silu": functional.silu,
+        "softplus": functional.softplus,
+        "tanh": torch.tanh,
+    }
+    return kinds[kind](z * sharpness) / sharpness
