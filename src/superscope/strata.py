@@ -73,6 +73,9 @@ class StratifiedPlan:
             self.kind = "stratified"
             self._table = _suffix_pmf(inputs.densities)
             self.strata = _allocate(self._table[0], points)
+            self._visited = [s for s in self.strata if s.each]
+            self._drawn = [s for s in self.strata if not s.each]
+            self.strata = self._visited + self._drawn
             self.weight = np.concatenate([self._weights(s) for s in self.strata])
         self.points = len(self.weight)
 
@@ -92,46 +95,46 @@ class StratifiedPlan:
             return self.inputs.draw(rng, sets * self.points).reshape(sets, self.points, n)
         x = np.zeros((sets, self.points, n), dtype=np.float32)
         start = 0
-        for s in self.strata:
-            part = x[:, start : start + s.count]
-            if s.each:
-                members = np.repeat(_subsets_of_size(n, s.low), s.each, axis=0)
-                values = self._values(_lattice(rng, (sets, s.count // s.each), s.each, s.low))
-                part[:, np.arange(s.count)[:, None], members] = values.reshape(sets, s.count, s.low)
-            elif s.high > 0:
-                on = self._subsets(rng, sets, s)
-                part[on] = self._values(rng.random(int(on.sum())))
+        for s in self._visited:
+            members = np.repeat(_subsets_of_size(n, s.low), s.each, axis=0)
+            values = self._values(_lattice(rng, (sets, s.count // s.each), s.each, s.low))
+            x[:, np.arange(start, start + s.count)[:, None], members] = values.reshape(sets, s.count, s.low)
             start += s.count
+        if self._drawn:
+            rest = x[:, start:]
+            on = self._subsets(rng, np.concatenate([self._active_counts(rng, sets, s) for s in self._drawn], axis=1))
+            rest[on] = self._values(rng.random(int(on.sum())))
         return x
 
     def _values(self, u: np.ndarray) -> np.ndarray:
         return self.inputs.values.quantile(u).astype(np.float32)
 
-    def _subsets(self, rng: np.random.Generator, sets: int, s: Stratum) -> np.ndarray:
-        """(sets, count, n) bool: active features, K spread systematically over the stratum's conditional law."""
-        n, table = self.inputs.n, self._table
+    def _active_counts(self, rng: np.random.Generator, sets: int, s: Stratum) -> np.ndarray:
+        """(sets, count) numbers of active features, spread systematically over the stratum's conditional law."""
         if s.low == s.high:
-            left = np.full((sets, s.count), s.low)
-        else:
-            edges = np.cumsum(table[0, s.low : s.high + 1])
-            u = (np.arange(s.count) + rng.random((sets, 1))) / s.count * edges[-1]
-            left = s.low + np.minimum(np.searchsorted(edges, u, side="right"), s.high - s.low)
-        on = np.zeros((sets, s.count, n), dtype=bool)
+            return np.full((sets, s.count), s.low)
+        edges = np.cumsum(self._table[0, s.low : s.high + 1])
+        u = (np.arange(s.count) + rng.random((sets, 1))) / s.count * edges[-1]
+        return s.low + np.minimum(np.searchsorted(edges, u, side="right"), s.high - s.low)
+
+    def _subsets(self, rng: np.random.Generator, left: np.ndarray) -> np.ndarray:
+        """(..., n) bool: a random subset of the given size (...), from the law conditional on that size."""
+        n, table, density = self.inputs.n, self._table, self.inputs.densities
+        most = int(left.max())
+        on = np.zeros((n, *left.shape), dtype=bool)
         for i in range(n):
-            whole = table[i, : s.high + 1]
-            taken = np.zeros(s.high + 1)
-            taken[1:] = np.divide(
-                self.inputs.densities[i] * table[i + 1, : s.high], whole[1:], out=np.zeros(s.high), where=whole[1:] > 0
-            )
-            on[:, :, i] = rng.random((sets, s.count), dtype=np.float32) < taken[left]
-            left = left - on[:, :, i]
-        return on
+            taken = np.zeros(most + 1, dtype=np.float32)
+            whole = table[i, 1 : most + 1]
+            taken[1:] = np.divide(density[i] * table[i + 1, :most], whole, out=np.zeros(most), where=whole > 0)
+            on[i] = rng.random(left.shape, dtype=np.float32) < taken[left]
+            left = left - on[i]
+        return np.moveaxis(on, 0, -1)
 
 
 @functools.cache
 def _subsets_of_size(n: int, k: int) -> np.ndarray:
     """(C(n, k), k) all subsets."""
-    return np.array(list(itertools.combinations(range(n), k)), dtype=np.int64).reshape(-1, k)
+    return np.array(list(itertools.combinations(range(n), k)), dtype=np.int64).reshape(math.comb(n, k), k)
 
 
 def _lattice(rng: np.random.Generator, batch: tuple[int, ...], count: int, dims: int) -> np.ndarray:
@@ -157,7 +160,7 @@ def _allocate(pmf: np.ndarray, points: int) -> list[Stratum]:
     n = len(pmf) - 1
     pmf = np.where(pmf > NEGLIGIBLE, pmf, 0.0)
     pmf = pmf / pmf.sum()
-    strata = [Stratum(0, 0, float(pmf[0]), 1)] if pmf[0] > 0 else []
+    strata = [Stratum(0, 0, float(pmf[0]), 1, each=1)] if pmf[0] > 0 else []
     support = [k for k in range(1, n + 1) if pmf[k] > 0]
     if not support:
         return strata

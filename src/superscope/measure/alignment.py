@@ -18,6 +18,17 @@ def _ratio(values: np.ndarray) -> np.ndarray:
     return (scaled**2).sum(-2) ** 2 / (scaled**4).sum(-2)
 
 
+def _rotated_ratios(unit: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Mean PR of unit directions (m, n) under each rotation (draw, m, m) -> (draw,): norms stay 1, so PR = 1 / sum w^4."""
+    m, n = unit.shape
+    chunk = max(1, 250_000 // unit.size)  # the rotated directions stay in the cache
+    found = []
+    for k in range(0, len(rotations), chunk):
+        square = (rotations[k : k + chunk].reshape(-1, m) @ unit) ** 2
+        found.append((1 / np.einsum("rki,rki->ri", *2 * [square.reshape(-1, m, n)])).mean(-1))
+    return np.concatenate(found)
+
+
 def participation_ratio(W):
     """PR_i = (sum_k W_ki^2)^2 / sum_k W_ki^4: over how many neurons feature i is spread, in [1, m]. -> (..., feature).
 
@@ -106,8 +117,7 @@ def basis_alignment(W, rotations: int = 1000, seed: int = 0, threshold: float = 
         if m not in drawn:
             drawn[m] = haar_rotations(m, rotations, seed)
         value[index] = _ratio(kept).mean()
-        chunk = max(1, 2_000_000 // kept.size)
-        null = np.concatenate([_ratio(drawn[m][k : k + chunk] @ kept).mean(-1) for k in range(0, rotations, chunk)])
+        null = _rotated_ratios(kept / np.linalg.norm(kept, axis=0), drawn[m])
         mean[index], sd[index] = null.mean(), null.std(ddof=1)
     varies = sd > 1e-9
     z = np.where(varies, (value - mean) / np.where(varies, sd, 1), np.nan)

@@ -165,6 +165,16 @@ class TwoFeatureOptimum:
     phase: str
 
 
+PHASES = ("only first", "only second", "antipodal", "same sign")
+
+
+def two_feature_phase(w1, w2, negligible: float = 0.05) -> np.ndarray:
+    """Index into PHASES of n=2, m=1 weights (any shape): a weight below `negligible` of the other counts as absent."""
+    w1, w2 = np.asarray(w1, dtype=float), np.asarray(w2, dtype=float)
+    both = np.where(w1 * w2 < 0, 2, 3)
+    return np.where(abs(w2) < negligible * abs(w1), 0, np.where(abs(w1) < negligible * abs(w2), 1, both))
+
+
 def two_feature_optimum(p: float, r: float = 1.0) -> TwoFeatureOptimum:
     """Best (w1, w2, b1, b2) of the ReLU output model, n=2, m=1, importance (1, r), density p, values U[0,1].
 
@@ -190,12 +200,7 @@ def two_feature_optimum(p: float, r: float = 1.0) -> TwoFeatureOptimum:
     loss, (w1, w2, b1, b2) = min(found)
     if w1 < 0:
         w1, w2 = -w1, -w2
-    if abs(w2) < 0.05 * abs(w1):
-        phase = "only first"
-    elif abs(w1) < 0.05 * abs(w2):
-        phase = "only second"
-    else:
-        phase = "antipodal" if w1 * w2 < 0 else "same sign"
+    phase = PHASES[int(two_feature_phase(w1, w2))]
     return TwoFeatureOptimum(float(loss), (float(w1), float(w2)), (float(b1), float(b2)), phase)
 
 

@@ -33,7 +33,7 @@ class FusedUnavailableError(RuntimeError):
 
 
 class _Points(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("offset", "index", "value", "target", "weight")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("offset", "index", "value", "dense", "target", "weight")]
 
 
 def cache_folder() -> Path:
@@ -247,6 +247,7 @@ def _sparse(x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[_Poi
         np.searchsorted(row, np.arange(len(flat) + 1)).astype(np.int32),
         column.astype(np.int32),
         np.ascontiguousarray(flat[row, column], dtype=np.float32),
+        np.ascontiguousarray(flat, dtype=np.float32),
         np.ascontiguousarray(target, dtype=np.float32),
         np.ascontiguousarray(weight, dtype=np.float32),
     ]

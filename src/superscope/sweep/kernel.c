@@ -14,6 +14,7 @@
 
 #define LANES 16
 #define AT_ONCE 6
+#define TILE (320 / M < 4 ? 4 : 320 / M) /* rows of weights and of gradients that share the first cache */
 typedef float v __attribute__((vector_size(4 * LANES), aligned(64)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(64)));
 #define INLINE static inline __attribute__((always_inline))
@@ -112,6 +113,7 @@ typedef struct {
   const int32_t *offset; /* (points + 1) first entry of each point in index/value */
   const int32_t *index;  /* active feature numbers */
   const float *value;    /* their values */
+  const float *dense;    /* (points, N) the same inputs with their zeros */
   const float *target;   /* (points, O) */
   const float *weight;   /* (points) */
 } Points;
@@ -125,53 +127,85 @@ INLINE void encode(const v *w1, const v *b1, const Points *x, int point, v *pre)
   }
 }
 
-/* Gradient of `count` consecutive points (a compile-time constant: AT_ONCE, or 1 for the rest), added to grad. Several points at once
- * so that each weight and each gradient is loaded once for all of them; two passes, so that sums stay in registers.
- * mask: (count, M) vectors already scaled by 1 / (1 - rate). */
+/* Gradient of `count` consecutive points (a compile-time constant: AT_ONCE, or 1 for the rest), added to grad. Several points
+ * at once so that each weight and each gradient is loaded once for all of them; rows in tiles so that they are still in the
+ * first cache when the second pass wants them. mask: (count, M) vectors already scaled by 1 / (1 - rate). */
 INLINE void accumulate(const int count, const v *restrict param, v *restrict grad, const Points *x, int first,
                        const v *importance, float sharp_h, float sharp_y, v mask[][M]) {
   const v *w1 = param, *b1 = param + OFF_B1, *w2 = param + OFF_W2, *b2 = param + OFF_B2;
   v *g1 = grad, *gb1 = grad + OFF_B1, *g2 = grad + OFF_W2, *gb2 = grad + OFF_B2;
-  v h[AT_ONCE][M], slope[AT_ONCE][M], g[AT_ONCE][O];
+  v h[AT_ONCE][M], slope[AT_ONCE][M], back[AT_ONCE][M], g[AT_ONCE][TILE];
+  /* Visiting active features costs a load and a store of the gradient for each; with many of them all features are cheaper. */
+  const int crowded = count > 1 && x->offset[first + count] - x->offset[first] > N * count / 4;
+  const float *dense = x->dense + (long)first * N;
   for (int j = 0; j < count; j++) {
-    encode(w1, b1, x, first + j, h[j]);
+    if (!crowded) encode(w1, b1, x, first + j, h[j]);
+    for (int k = 0; k < M; k++) {
+      if (crowded) h[j][k] = HIDDEN_BIAS ? b1[k] : splat(0.0f);
+      back[j][k] = splat(0.0f);
+    }
+  }
+  if (crowded)
+    for (int low = 0; low < N; low += TILE)
+      for (int k = 0; k < M; k++) {
+        v sum[AT_ONCE];
+        for (int j = 0; j < count; j++) sum[j] = h[j][k];
+        for (int i = low; i < low + TILE && i < N; i++)
+          for (int j = 0; j < count; j++) sum[j] += dense[j * N + i] * w1[i * M + k];
+        for (int j = 0; j < count; j++) h[j][k] = sum[j];
+      }
+  for (int j = 0; j < count; j++)
     for (int k = 0; k < M; k++) {
       h[j][k] = activate(HIDDEN_ACT, h[j][k], sharp_h, &slope[j][k]);
       if (DROPOUT) h[j][k] *= mask[j][k];
     }
-  }
-  for (int o = 0; o < O; o++) {
-    v z[AT_ONCE], sum = splat(0.0f);
-    for (int j = 0; j < count; j++) z[j] = OUTPUT_BIAS ? b2[o] : splat(0.0f);
-    for (int k = 0; k < M; k++)
-      for (int j = 0; j < count; j++) z[j] += w2[o * M + k] * h[j][k];
-    for (int j = 0; j < count; j++) {
-      v dy, y = activate(OUTPUT_ACT, z[j], sharp_y, &dy);
-      float target = x->target[(long)(first + j) * O + o];
-      g[j][o] = (y - target) * (importance[o] * (2.0f * x->weight[first + j])) * dy;
-      sum += g[j][o];
-    }
-    if (OUTPUT_BIAS) gb2[o] += sum;
-  }
-  for (int k = 0; k < M; k++) {
-    v back[AT_ONCE];
-    for (int j = 0; j < count; j++) back[j] = splat(0.0f);
-    for (int o = 0; o < O; o++) {
-      v row = w2[o * M + k], sum = g2[o * M + k];
+  for (int low = 0; low < O; low += TILE) {
+    const int rows = O - low < TILE ? O - low : TILE;
+    for (int t = 0; t < rows; t++) {
+      const int o = low + t;
+      v z[AT_ONCE], sum = splat(0.0f);
+      for (int j = 0; j < count; j++) z[j] = OUTPUT_BIAS ? b2[o] : splat(0.0f);
+      for (int k = 0; k < M; k++)
+        for (int j = 0; j < count; j++) z[j] += w2[o * M + k] * h[j][k];
       for (int j = 0; j < count; j++) {
-        sum += g[j][o] * h[j][k];
-        back[j] += g[j][o] * row;
+        v dy, y = activate(OUTPUT_ACT, z[j], sharp_y, &dy);
+        float target = x->target[(long)(first + j) * O + o];
+        g[j][t] = (y - target) * (importance[o] * (2.0f * x->weight[first + j])) * dy;
+        sum += g[j][t];
       }
-      g2[o * M + k] = sum;
+      if (OUTPUT_BIAS) gb2[o] += sum;
     }
-    for (int j = 0; j < count; j++) {
-      if (DROPOUT) back[j] *= mask[j][k];
-      back[j] *= slope[j][k];
-      if (HIDDEN_BIAS) gb1[k] += back[j];
-      for (int a = x->offset[first + j]; a < x->offset[first + j + 1]; a++)
-        g1[(long)x->index[a] * M + k] += x->value[a] * back[j];
+    for (int k = 0; k < M; k++) {
+      v part[AT_ONCE];
+      for (int j = 0; j < count; j++) part[j] = back[j][k];
+      for (int t = 0; t < rows; t++) {
+        v row = w2[(low + t) * M + k], sum = g2[(low + t) * M + k];
+        for (int j = 0; j < count; j++) {
+          sum += g[j][t] * h[j][k];
+          part[j] += g[j][t] * row;
+        }
+        g2[(low + t) * M + k] = sum;
+      }
+      for (int j = 0; j < count; j++) back[j][k] = part[j];
     }
   }
+  for (int j = 0; j < count; j++) {
+    for (int k = 0; k < M; k++) {
+      if (DROPOUT) back[j][k] *= mask[j][k];
+      back[j][k] *= slope[j][k];
+      if (HIDDEN_BIAS) gb1[k] += back[j][k];
+    }
+    if (!crowded)
+      for (int a = x->offset[first + j]; a < x->offset[first + j + 1]; a++)
+        for (int k = 0; k < M; k++) g1[(long)x->index[a] * M + k] += x->value[a] * back[j][k];
+  }
+  if (crowded)
+    for (int i = 0; i < N; i++)
+      for (int k = 0; k < M; k++) {
+        v sum = g1[i * M + k];
+        for (int j = 0; j < count; j++) sum += dense[j * N + i] * back[j][k];
+        g1[i * M + k] = sum;
+      }
 }
 
 /* `steps` Adam steps of `blocks` blocks of LANES networks. Points of step t are t*points .. (t+1)*points - 1.

@@ -45,6 +45,8 @@ class SweepRun:
     def __getattr__(self, name: str) -> Any:
         if name in _ARRAYS:
             return self.data.get(name)
+        if name != "data" and name in self.data.coords:
+            return self.data[name]
         raise AttributeError(
             f"SweepRun has no {name!r}; it has {', '.join(map(str, self.data.data_vars))} and .data, .best(), .forward()"
         )
