@@ -12,7 +12,6 @@ import torch
 import superscope as ss
 from superscope.sweep import fused
 from superscope.sweep.points import stream
-from superscope.sweep.spec import generator
 from superscope.sweep.unit import importance_per_output, make_trainer, train_unit
 
 STEPS = 100
@@ -20,7 +19,7 @@ STEPS = 100
 
 def slow_loop(toy: ss.TwoLayer, instance, recipe: ss.Recipe) -> dict[str, np.ndarray]:
     """Autograd and torch.optim.AdamW, one network, one step at a time: what the engines must agree with."""
-    start = toy.initial(generator(0, "init", list(toy.shapes().items()), *instance.own_key()))
+    start = toy.initial(instance.generator(0, "init"))
     params = {k: torch.tensor(v, requires_grad=True) for k, v in start.items()}
     optimizer = torch.optim.AdamW(
         params.values(),

@@ -62,7 +62,9 @@ def one_dimension(config: Config, lab: Lab, passed: bool) -> Part:
     agreement, found, excess = {}, {}, {}
     for activation in ("relu", "identity"):
         toy = ss.Bottleneck(2, 1, activation=activation)
-        sweep = ss.Sweep(toy, ss.SparseFeatures(2), over=over, seeds=config.seed_range(lab, 8), restarts=6, paired=False)
+        # Half of all starts have both weights of one sign and never reach the antipodal pair, hence many restarts.
+        restarts = 12 if activation == "relu" else 2
+        sweep = ss.Sweep(toy, ss.SparseFeatures(2), over=over, seeds=config.seed_range(lab, 6), restarts=restarts, paired=False)
         run = lab.train(sweep, config.recipe(1500), name=f"t3-{activation}").best("restart")
         w = run.W.transpose("density", "importance", "seed", "hidden", "feature").values[..., 0, :]
         found[activation] = theory.two_feature_phase(w[..., 0], w[..., 1])
@@ -81,7 +83,7 @@ def one_dimension(config: Config, lab: Lab, passed: bool) -> Part:
                 "linear model", stats.estimate(agreement["identity"]), "it never packs two features into one dimension"
             ),
             passed,
-            note=f"{inside.sum()} of {inside.size} cells are at least one cell from a boundary; best of 6 restarts.",
+            note=f"{inside.sum()} of {inside.size} cells are at least one cell from a boundary; best of 12 restarts.",
         ),
         stats.claim(
             "T3-loss",
@@ -104,7 +106,7 @@ def one_dimension(config: Config, lab: Lab, passed: bool) -> Part:
         Figure(
             "t3-trained",
             plots.phase_diagram(middle, list(ratios), list(grid), curves=curve, categories=labels, **axes),
-            f"Trained networks, n=2, m=1: most frequent phase over {len(agreement['relu'])} seeds, best of 6 restarts each. "
+            f"Trained networks, n=2, m=1: most frequent phase over {len(agreement['relu'])} seeds, best of 12 restarts each. "
             "Line: density at which an antipodal pair of unit features starts to pay, 4r/(2+5r) for r ≤ 1.",
         ),
         Figure(
@@ -140,7 +142,8 @@ def two_dimensions(config: Config, lab: Lab, passed: bool) -> Part:
     correct, found = {}, {}
     for activation in ("relu", "identity"):
         toy = ss.Bottleneck(3, 2, activation=activation)
-        sweep = ss.Sweep(toy, ss.SparseFeatures(3), over=over, seeds=config.seed_range(lab, 8), restarts=6, paired=False)
+        restarts = 8 if activation == "relu" else 2
+        sweep = ss.Sweep(toy, ss.SparseFeatures(3), over=over, seeds=config.seed_range(lab, 6), restarts=restarts, paired=False)
         run = lab.train(sweep, config.recipe(1500), name=f"t4-{activation}").best("restart")
         found[activation] = structure_of_three(run.W.transpose("density", "importance", "seed", "hidden", "feature").values)
         correct[activation] = (found[activation] == expected[:, None])[sparse].mean(axis=(0, 1))
@@ -161,6 +164,6 @@ def two_dimensions(config: Config, lab: Lab, passed: bool) -> Part:
             categories=["ignored", "in a pair", "dedicated", "other"], log_x=True, log_y=True,
             x_title="importance of the extra feature", y_title="density p",
         ),
-        "What the third of three features does in two dimensions (most frequent over seeds, best of 6 restarts).",
+        "What the third of three features does in two dimensions (most frequent over seeds, best of 8 restarts).",
     )  # fmt: skip
     return Part([claim], [figure])

@@ -52,8 +52,8 @@ class Config:
     large_n: int = 80  # features of the large uniform model (the paper: 400)
     large_m: int = 10  # its hidden dimensions (the paper: 30)
     large_points: int = 12  # densities of its sweep, from 1 to 0.05
-    large_seeds: int = 8  # its seeds
-    large_steps: int = 3000  # its training steps
+    large_seeds: int = 16  # its seeds
+    large_steps: int = 2000  # its training steps
     group_density: float = 0.15  # density in the sections on correlation and dynamics
     dynamics_steps: int = 4000  # steps of plain training at constant learning rate
     snapshots: int = 40  # snapshots during it

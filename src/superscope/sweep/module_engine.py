@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 
 from superscope.sweep.points import PointBlock
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import Instance, generator
+from superscope.sweep.spec import Instance
 from superscope.sweep.torch_engine import CHUNK, adam_step, places
 from superscope.toys import ModuleToy
 
@@ -27,7 +27,7 @@ class ModuleTrainer:
 
     def __init__(self, toy: ModuleToy, group: list[Instance], importance: np.ndarray, recipe: Recipe, device: str = "cpu"):
         self.toy, self.recipe, self.count, self.device = toy, recipe, len(group), device
-        modules = [toy.module(int(generator(0, "init", *i.own_key()).integers(2**31))) for i in group]
+        modules = [toy.module(int(i.generator(0, "init").integers(2**31))) for i in group]
         self._place = places([i.number for i in group], CHUNK)
         self._buffers = {k: v.to(device) for k, v in modules[0].named_buffers()}
         params: list[Params] = [{k: v.detach() for k, v in m.named_parameters()} for m in modules]

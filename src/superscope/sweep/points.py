@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from superscope.features import SparseFeatures, describe
+from superscope.store import digest
 from superscope.strata import StratifiedPlan
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.spec import SEED_BLOCK, Instance, generator
@@ -63,17 +64,17 @@ def stream(group: list[Instance], recipe: Recipe) -> Iterator[PointBlock]:
     count = points_per_step(first.inputs, recipe)
     weight = (plan.weight if plan else np.full(count, 1 / count)).astype(np.float32)
     compute = get_target(first.toy.target).compute
-    data = first.describe_data()
+    data = first.condition.data_key
     per_block = max(1, min(64, BLOCK_FLOATS // (count * first.inputs.n)))
     cuts = recipe.history_steps()
     for number, start in enumerate(range(0, recipe.steps, per_block)):
         steps = min(per_block, recipe.steps - start)
         if recipe.shared:
-            keys = [["points", data, first.seed // SEED_BLOCK]]
+            streams = [generator(number, "shared points", data, first.seed // SEED_BLOCK)]
         else:
-            keys = [["points", data, *i.own_key()] for i in group]
+            streams = [i.generator(number, "points") for i in group]
         # A whole block is always drawn, so that a longer recipe begins like a shorter one.
-        xs = [draw(first.inputs, plan, generator(number, *key), per_block, count)[:steps] for key in keys]
+        xs = [draw(first.inputs, plan, rng, per_block, count)[:steps] for rng in streams]
         x = xs[0] if recipe.shared else np.stack(xs, axis=1)
         block = PointBlock(start, x, compute(x), weight, masks(group, number, per_block, count, steps))
         inner = [c - start for c in cuts if start < c < start + steps]
@@ -93,19 +94,14 @@ def masks(group: list[Instance], number: int, per_block: int, count: int, steps:
     if not isinstance(toy, TwoLayer) or toy.dropout == 0:
         return None
     drop = round(toy.dropout * 65536)
-    out = [
-        generator(number, "dropout", *i.own_key()).integers(65536, size=(per_block, count, toy.n_hidden), dtype=np.uint16)[
-            :steps
-        ]
-        >= drop
-        for i in group
-    ]
+    shape = (per_block, count, toy.n_hidden)
+    out = [i.generator(number, "dropout").integers(65536, size=shape, dtype=np.uint16)[:steps] >= drop for i in group]
     return np.stack(out, axis=1)
 
 
 def evaluation_count(inputs: SparseFeatures) -> int:
     """Points of one evaluation set: few features are covered by few points."""
-    return 8192 if inputs.groups else int(np.clip(400 * inputs.n, 1024, 8192))
+    return 8192 if inputs.groups else int(np.clip(1024 * inputs.n, 1024, 8192))
 
 
 def evaluation_points(inputs: SparseFeatures) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +111,7 @@ def evaluation_points(inputs: SparseFeatures) -> tuple[np.ndarray, np.ndarray]:
     error. All instances with the same inputs are compared on the same points.
     """
     count = evaluation_count(inputs)
-    rng = generator(0, "evaluation", describe(inputs.replace(importance=1.0)))
+    rng = generator(0, "evaluation", digest(describe(inputs.replace(importance=1.0))))
     if inputs.groups:
         x = inputs.draw(rng, EVAL_SETS * count).reshape(EVAL_SETS, count, inputs.n)
         return x, np.full(count, 1 / count)

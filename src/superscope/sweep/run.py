@@ -105,7 +105,7 @@ class SweepRun:
         for name in position:
             if name in labels:
                 position[name] = _index(axes[name], labels[name])
-            elif name in self.sweep._toy_fields() and len(axes[name]) > 1 and name in self.loss.dims:
+            elif name in self.sweep.toy_fields and len(axes[name]) > 1 and name in self.loss.dims:
                 raise ValueError(
                     f"forward: the networks differ in {name!r}; choose one, for instance forward(x, {name}={axes[name][0]!r})"
                 )

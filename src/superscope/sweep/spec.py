@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -24,10 +25,36 @@ SEED_BLOCK = 64  # this many consecutive seeds share one stream of points under 
 RESERVED = ("seed", "restart", "hidden", "feature", "output", "step")
 
 
-def generator(counter: int, *key: Any) -> np.random.Generator:
-    """Counter-based random numbers: the stream depends on the key and the counter alone, never on what ran before."""
-    bits = int(digest(list(key))[:32], 16)
-    return np.random.Generator(np.random.Philox(key=bits, counter=[0, 0, counter, 0]))
+def generator(counter: int, *key: Any, lane: int = 0) -> np.random.Generator:
+    """Counter-based random numbers: the stream depends on key, counter and lane alone, never on what ran before."""
+    return np.random.Generator(np.random.Philox(key=_key_bits(key), counter=[0, 0, counter, lane]))
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_bits(key: tuple[Any, ...]) -> int:
+    return int(digest(list(key))[:32], 16)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One grid point: a toy on its inputs."""
+
+    toy: TwoLayer | ModuleToy
+    inputs: SparseFeatures
+
+    @functools.cached_property
+    def data_key(self) -> str:
+        """Names what the distribution of the points depends on: everything but importance, which only weighs the loss."""
+        target = self.toy.target
+        return digest([describe(replace(self.inputs, importance=1.0)), target.name if isinstance(target, Target) else target])
+
+    @functools.cached_property
+    def toy_key(self) -> str:
+        return digest(describe_toy(self.toy))
+
+    @functools.cached_property
+    def key(self) -> str:
+        return digest([self.toy_key, describe(self.inputs)])
 
 
 @dataclass(frozen=True)
@@ -35,20 +62,22 @@ class Instance:
     """One network of a sweep: what it is, and the random streams it uses."""
 
     number: int  # flat position in (axes..., seed, restart)
-    toy: TwoLayer | ModuleToy
-    inputs: SparseFeatures
+    condition: Condition
     seed: int
     restart: int
     paired: bool
 
-    def describe_data(self) -> Any:
-        """What the distribution of the points depends on: everything but importance, which only weighs the loss."""
-        target = self.toy.target
-        return describe(replace(self.inputs, importance=1.0)), target.name if isinstance(target, Target) else target
+    @property
+    def toy(self) -> TwoLayer | ModuleToy:
+        return self.condition.toy
 
-    def own_key(self) -> list[Any]:
-        condition = [] if self.paired else [describe_toy(self.toy), describe(self.inputs)]
-        return [self.seed, self.restart, *condition]
+    @property
+    def inputs(self) -> SparseFeatures:
+        return self.condition.inputs
+
+    def generator(self, counter: int, role: str) -> np.random.Generator:
+        """The instance's own random numbers: the same at every grid point when the sweep is paired."""
+        return generator(counter, role, self.seed, "" if self.paired else self.condition.key, lane=self.restart)
 
 
 def describe_toy(toy: TwoLayer | ModuleToy) -> Any:
@@ -100,7 +129,7 @@ class Sweep:
             raise ValueError(f"restarts={self.restarts!r}: must be >= 1")
         object.__setattr__(self, "over", over)
         object.__setattr__(self, "seeds", seeds)
-        known = self._toy_fields() | self._input_fields()
+        known = self.toy_fields | self.input_fields
         for name, values in over.items():
             if name not in known or name in RESERVED:
                 near = difflib.get_close_matches(name, sorted(known), n=1)
@@ -118,12 +147,14 @@ class Sweep:
             for i in range(len(values)):
                 self.at(first | {name: i})
 
-    def _toy_fields(self) -> set[str]:
+    @functools.cached_property
+    def toy_fields(self) -> set[str]:
         if isinstance(self.toy, ModuleToy):
             return set(self.toy.settings) | {"target"}
         return {f.name for f in fields(self.toy)}
 
-    def _input_fields(self) -> set[str]:
+    @functools.cached_property
+    def input_fields(self) -> set[str]:
         return {f.name for f in fields(self.inputs)}
 
     def at(self, position: Mapping[str, int]) -> tuple[TwoLayer | ModuleToy, SparseFeatures]:
@@ -132,7 +163,7 @@ class Sweep:
         changes = {name: list(self.over[name])[i] for name, i in position.items()}
         changes = {k: tuple(v.tolist()) if isinstance(v, np.ndarray) and v.ndim else v for k, v in changes.items()}
         changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
-        toy_fields, input_fields = self._toy_fields(), self._input_fields()
+        toy_fields, input_fields = self.toy_fields, self.input_fields
         for_toy = {k: v for k, v in changes.items() if k in toy_fields}
         for_inputs = {k: v for k, v in changes.items() if k in input_fields}
         if "n_features" in for_toy:
@@ -144,7 +175,7 @@ class Sweep:
             raise ValueError(f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal")
         return toy, inputs
 
-    @property
+    @functools.cached_property
     def axes(self) -> dict[str, list[Any]]:
         """Grid axes and their coordinates, seeds and (with more than one) restarts included."""
         out = {name: coordinate(values) for name, values in (self.over or {}).items()}
@@ -153,22 +184,20 @@ class Sweep:
             out["restart"] = list(range(self.restarts))
         return out
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(len(v) for v in self.axes.values())
 
     def instances(self, block: tuple[slice, ...] | None = None) -> list[Instance]:
         """The networks of the sweep (or of a rectangular block of it), in the order of the grid."""
-        names = list(self.over or {})
+        names, seeds = list(self.over or {}), self.axes["seed"]
         ranges = [range(*s.indices(k)) for s, k in zip(block or (slice(None),) * len(self.shape), self.shape, strict=True)]
-        seeds = list(self.seeds)  # type: ignore[arg-type]
         out = []
         for position in itertools.product(*ranges[: len(names)]):
-            toy, inputs = self.at(dict(zip(names, position, strict=True)))
+            condition = Condition(*self.at(dict(zip(names, position, strict=True))))
             for rest in itertools.product(*ranges[len(names) :]):
                 number = int(np.ravel_multi_index((*position, *rest), self.shape))
-                restart = rest[1] if len(rest) > 1 else 0
-                out.append(Instance(number, toy, inputs, seeds[rest[0]], restart, self.paired))
+                out.append(Instance(number, condition, seeds[rest[0]], rest[1] if len(rest) > 1 else 0, self.paired))
         return out
 
     def describe(self) -> dict[str, Any]:

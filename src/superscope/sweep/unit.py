@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from superscope.store import digest
 from superscope.sweep import fused
 from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep, describe_toy, generator
+from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep
 from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
@@ -112,10 +111,10 @@ def train_unit(
 ) -> Arrays:
     """Train the networks of a block: arrays (block shape, parameter shape); smaller shapes are padded with NaN."""
     instances = sweep.instances(block)
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, str, int], list[int]] = {}
     for position, instance in enumerate(instances):
         share = instance.seed // SEED_BLOCK if recipe.shared else 0
-        key = digest([describe_toy(instance.toy), instance.describe_data(), share])
+        key = (instance.condition.toy_key, instance.condition.data_key, share)
         groups.setdefault(key, []).append(position)
     shape = tuple(s.stop - s.start for s in block)
     flat: Arrays = {
@@ -158,20 +157,15 @@ def result_shapes(sweep: Sweep, recipe: Recipe) -> dict[str, tuple[int, ...]]:
             )
         out[name] = tuple(max(a, b) for a, b in zip(old, shape, strict=True))
 
-    seen: set[str] = set()
     snapshots = len(recipe.history_steps())
-    for instance in sweep.instances(
-        tuple(slice(None) if i < len(sweep.over or {}) else slice(0, 1) for i in range(len(sweep.shape)))
-    ):
-        key = digest([describe_toy(instance.toy), instance.inputs.n])
-        if key in seen:
-            continue
-        seen.add(key)
-        for name, shape in parameter_shapes(instance.toy).items():
+    names = [name for name in sweep.over or {} if name in sweep.toy_fields or name == "n"]  # the axes that may change shapes
+    for position in itertools.product(*(range(len(sweep.axes[name])) for name in names)):
+        toy, inputs = sweep.at(dict(zip(names, position, strict=True)))
+        for name, shape in parameter_shapes(toy).items():
             grow(name, shape)
             if snapshots:
                 grow(f"history_{name}", (snapshots, *shape))
-        grow("loss_per_feature", (output_count(instance.toy, instance.inputs.n),))
+        grow("loss_per_feature", (output_count(toy, inputs.n),))
     out["loss"] = out["loss_se"] = ()
     if snapshots:
         out["history_loss"] = (snapshots,)
@@ -221,7 +215,7 @@ def make_trainer(
         from superscope.sweep.module_engine import ModuleTrainer
 
         return ModuleTrainer(toy, group, importance, recipe, device)
-    start = [toy.initial(generator(0, "init", list(toy.shapes().items()), *i.own_key())) for i in group]
+    start = [toy.initial(i.generator(0, "init")) for i in group]
     params = {name: np.stack([p[name] for p in start]) for name in start[0]}
     if engine == "fused":
         return fused.FusedTrainer(toy, params, importance, recipe)
