@@ -72,6 +72,11 @@ def pair_loss(p, r=1.0):
     return (1 + r) * p**2 / 6
 
 
+def monosemantic_loss(n: int, m: int, p) -> np.ndarray:
+    """Best loss without superposition for n equally important features in m dimensions: m exact, the others at their mean."""
+    return (n - m) * ignored_loss(p)
+
+
 def two_feature_losses(p, r) -> dict[str, np.ndarray]:
     """Losses of the three fixed unit configurations of n=2, m=1; importance (1, r), values U[0,1].
 

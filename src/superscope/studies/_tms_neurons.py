@@ -23,9 +23,8 @@ def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:
     W (..., hidden, feature), W_out (..., feature, hidden). Positive homogeneity leaves the scale between the layers free,
     so the product is what is pinned down: w_in * w_out = sign.
     """
-    gain = np.abs(w_in) * np.swapaxes(w_out, -1, -2)
-    top = gain.max(-1)
-    rest = np.abs(gain).sum(-1) - top
+    top = (np.abs(w_in) * np.swapaxes(w_out, -1, -2)).max(-1)
+    rest = np.abs(w_in).sum(-1) * np.abs(w_out).sum(-2) - top  # every other path from an input through it to an output
     return (np.abs(top - 1) < 0.05) & (rest < 0.05)
 
 

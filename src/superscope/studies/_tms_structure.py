@@ -120,23 +120,29 @@ def dynamics(config: Config, lab: Lab, passed: bool) -> Part:
     table = pd.DataFrame(
         [{"step": int(s), "feature": f"feature {f}", "D": float(d[0, t, f])} for t, s in enumerate(steps) for f in range(6)]
     )
+    losses = pd.DataFrame(
+        [
+            {"step": int(step), "loss": float(value), "seed": f"seed {seed}"}
+            for seed, row in zip(seeds, loss[:6], strict=False)
+            for step, value in zip(steps, row, strict=True)
+            if step > 0
+        ]
+    )
+    axis = {"log_x": True, "x_title": "training step"}
     figures = [
         Figure(
             "t10-dimensionality",
-            plots.lines_with_band(table[table.step > 0], "step", "D", "feature", log_x=True, x_title="training step", y_title="D"),
-            f"Dimensionality of six features (two sets of three correlated ones) in three dimensions while seed {seeds[0]} trains.",
+            plots.lines_with_band(table[table.step > 0], "step", "D", "feature", y_title="D", **axis),
+            f"Dimensionality of six features (two sets of three correlated ones) in three dimensions while seed {seeds[0]} "
+            "trains.",
         ),
         Figure(
             "t10-loss",
-            plots.lines_with_band(
-                pd.DataFrame([{"step": int(s), "loss": float(x), "seed": f"seed {k}"} for k, row in zip(seeds, loss[:6], strict=False)
-                              for s, x in zip(steps, row, strict=True) if s > 0]),
-                "step", "loss", "seed", log_x=True, log_y=True, x_title="training step", y_title="loss",
-            ),
+            plots.lines_with_band(losses, "step", "loss", "seed", log_y=True, y_title="loss", **axis),
             "Loss (sum over features, mean over samples) of six seeds; steps in it are changes of geometry. At the end "
             f"{across.sum()} of {len(across)} seeds have every feature opposed to one of the other set, as in an antiprism.",
         ),
-    ]  # fmt: skip
+    ]
     return Part([claim], figures)
 
 

@@ -80,12 +80,13 @@ def run(config: Config, lab: Lab) -> Findings:
     small, geometry = small_polygons(config, lab)
     sparsest = small.sel(density=float(small.W.density.min()))
     packed = np.asarray(measure.features_represented(sparsest.W))
-    silent = float(np.sum(ss.SparseFeatures(5, 0.05).second_moment()))  # loss of the model that outputs zero
-    share = float(np.asarray(sparsest.loss).mean()) / silent
+    plain = float(measure.theory.monosemantic_loss(5, 2, 0.05))
+    share = float(np.asarray(sparsest.loss_per_feature.sum("feature")).mean()) / plain
     gate = Gate(
-        "At density 0.05 models with two dimensions represent more than two features, and beat a model that outputs zero",
+        "At density 0.05 models with two dimensions represent more than two features, at less than half the loss of the best "
+        "model without superposition",
         bool(packed.mean() > 2 and share < 0.5),
-        {"features represented in 2 dimensions": float(packed.mean()), "loss / loss of a silent model": share},
+        {"features represented in 2 dimensions": float(packed.mean()), "loss / best loss without superposition": share},
     )
     linear = lab.train(
         ss.Sweep(

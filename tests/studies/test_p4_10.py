@@ -1,0 +1,53 @@
+"""4.10: the boundary finder on planted weights, the contract on a small run, and a gate that can fail."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import numpy as np
+import pytest
+import xarray as xr
+
+from superscope import studies
+from superscope.studies import p4_10_gelu as study
+
+TINY = {
+    "sharpness": (1.0, np.inf),
+    "boundary_points": 6,
+    "phase_cells": 3,
+    "n": 8,
+    "m": 2,
+    "densities": 3,
+    "seeds": 6,
+    "steps": 200,
+}
+
+
+def test_boundary_on_planted_weights() -> None:
+    density = np.geomspace(0.6, 0.1, 6)
+    w = np.zeros((6, 2, 1, 2))
+    w[:, :, 0, 0] = 1
+    w[3:, 0, 0, 1] = -1  # seed 0 keeps both features at the three sparsest densities
+    w[:, 1, 0, 1] = -1  # seed 1 always
+    dims = ("density", "seed", "hidden", "feature")
+    run = SimpleNamespace(W=xr.DataArray(w, dims=dims, coords={"density": density}), density=xr.DataArray(density))
+    found = study.boundary(run)
+    assert found[0] == pytest.approx(np.sqrt(density[2] * density[3]))
+    assert found[1] == pytest.approx(density[0])
+
+
+def test_contract_on_a_small_run(tmp_path: Path) -> None:
+    found = studies.get("4.10").run(out=tmp_path, quiet=True, **TINY)
+    assert [c.id for c in found.claims] == ["boundary-shift", "untied-smaller", "monotone", "just-smoother", "absolute-inexact"]
+    document = json.loads(next(tmp_path.glob("4.10/*/findings.json")).read_text())
+    jsonschema.validate(document, json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text()))
+
+
+def test_gate_fails_when_nothing_is_learned(tmp_path: Path) -> None:
+    found = studies.get("4.10").run(out=tmp_path, quiet=True, **{**TINY, "steps": 1})
+    assert not found.gate.passed
+    assert {claim.verdict for claim in found.claims} == {"gate failed"}

@@ -1,0 +1,99 @@
+"""The TMS reproduction: its helpers on planted truth, the contract on a small run, and a gate that can fail."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from superscope import studies
+from superscope.measure import theory
+from superscope.studies import _tms_neurons, _tms_phases, _tms_structure
+
+TINY = {
+    "seeds": 8,
+    "speed": 0.05,
+    "phase_cells": 4,
+    "large_n": 12,
+    "large_m": 3,
+    "large_points": 4,
+    "large_seeds": 5,
+    "dynamics_steps": 60,
+    "snapshots": 6,
+}
+
+
+def test_contract_on_a_small_run(tmp_path: Path) -> None:
+    found = studies.get("tms").run(out=tmp_path, quiet=True, **TINY)
+    ids = {claim.id for claim in found.claims}
+    assert {
+        "T1-linear",
+        "T2-pentagon",
+        "T3-phases",
+        "T4-boundary",
+        "T5-digons",
+        "T6-levels",
+        "T8-correlated",
+        "T10-jumps",
+    } <= ids
+    assert {"T11-rises", "T13-exact", "hidden-relu"} <= ids
+    document = json.loads(next(tmp_path.glob("tms/*/findings.json")).read_text())
+    schema = json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert len(found.figures) >= 8
+
+
+def test_gate_fails_when_nothing_is_learned(tmp_path: Path) -> None:
+    found = studies.get("tms").run(out=tmp_path, quiet=True, **{**TINY, "speed": 1e-9})
+    assert not found.gate.passed
+    assert {claim.verdict for claim in found.claims} == {"gate failed"}
+
+
+def test_structure_of_three_on_planted_weights() -> None:
+    alone = np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])  # features 1 and 2 share, the extra one has its own dimension
+    shares = np.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    absent = np.array([[1.0, 0.0, 0.1], [0.0, 1.0, 0.1]])
+    triangle = np.array([[1.0, -0.5, -0.5], [0.0, 0.87, -0.87]])
+    assert _tms_phases.structure_of_three(np.stack([alone, shares, absent, triangle])).tolist() == [2, 1, 0, 3]
+
+
+def test_interior_leaves_out_the_cells_at_a_boundary() -> None:
+    phase = np.repeat([[0, 0, 0, 1, 1]], 3, axis=0)
+    assert _tms_phases.interior(phase).tolist() == [[True, True, False, False, True]] * 3
+
+
+def test_exact_phases_agree_with_theory_on_both_sides_of_equal_importance() -> None:
+    class Lab:
+        def progress(self, items, label):
+            return items
+
+        def unit(self, key, compute):
+            return compute()
+
+    ratios, grid = np.geomspace(0.1, 10, 5), np.array([0.05, 0.9])
+    phase, loss = _tms_phases.exact_phases(ratios, grid, Lab())
+    for i, p in enumerate(grid):
+        for j, r in enumerate(ratios):
+            optimum = theory.two_feature_optimum(p, r)
+            assert theory.PHASES[phase[i, j]] == optimum.phase
+            assert loss[i, j] == pytest.approx(optimum.loss, rel=1e-4)
+
+
+def test_half_absolute_neurons_on_planted_weights() -> None:
+    w_in = np.array([[2.0, 0.0], [-0.5, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0]])
+    w_out = np.array([[0.5, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0]])
+    assert _tms_neurons.half_absolute_neurons(w_in, w_out).tolist() == [True, True, True, True, False]
+    noise = np.random.default_rng(0).normal(size=(20, 2, 6, 3))
+    assert _tms_neurons.half_absolute_neurons(noise[:, 0], np.swapaxes(noise[:, 1], -1, -2)).mean() < 0.05
+
+
+def test_monosemantic_model_is_exact_on_what_it_keeps() -> None:
+    w, b = _tms_structure.monosemantic(5, 2, density=1.0, mean=0.5)
+    x = np.random.default_rng(0).random((100, 5))
+    y = np.maximum(x @ w.T @ w + b, 0)
+    np.testing.assert_allclose(y[:, :2], x[:, :2])
+    assert (y[:, 2:] == 0.5).all()
