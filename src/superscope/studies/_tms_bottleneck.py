@@ -30,7 +30,8 @@ def who_is_represented(config: Config, lab: Lab, passed: bool) -> Part:
     the ReLU model does so only when features are dense."""
     n, m = 20, 5
     inputs = ss.SparseFeatures(n, importance=tuple(0.7**i for i in range(n)))
-    over = {"activation": ["identity", "relu"], "density": [1.0, 0.3, 0.1, 0.03, 0.01]}
+    activations, grid = ["identity", "relu"], [1.0, 0.3, 0.1, 0.03, 0.01]
+    over = {"activation": activations, "density": grid}
     run = lab.train(
         ss.Sweep(ss.Bottleneck(n, m), inputs, over=over, seeds=config.seed_range(lab)), config.recipe(3000), name="t1"
     )
@@ -62,8 +63,8 @@ def who_is_represented(config: Config, lab: Lab, passed: bool) -> Part:
     gram = run.best("seed").W.sel(activation="relu", density=[1.0, 0.1, 0.01])
     rows = [
         {"activation": a, "density": float(p), "represented": float(measure.features_represented(w).mean())}
-        for a in over["activation"]
-        for p, w in ((p, run.W.sel(activation=a, density=p)) for p in over["density"])
+        for a in activations
+        for p, w in ((p, run.W.sel(activation=a, density=p)) for p in grid)
     ]
     pictures = [
         Figure(

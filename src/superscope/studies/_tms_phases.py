@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 TRIPLE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # densities at equal importance, through the triple point 4/7
 
 
+def exact_row(p: float, ratios: np.ndarray) -> list[list[float]]:
+    """[phase, loss] of the exact optimum at density p for each importance ratio."""
+    found = [theory.two_feature_optimum(p, float(r)) for r in ratios]
+    return [[theory.PHASES.index(o.phase), o.loss] for o in found]
+
+
 def exact_phases(ratios: np.ndarray, grid: np.ndarray, lab: Lab) -> tuple[np.ndarray, np.ndarray]:
     """Phase and loss of the exact optimum at every (density, importance ratio); swapping the features maps r to 1/r."""
     phase, loss = (np.zeros((len(grid), len(ratios))) for _ in range(2))
     swap = {0: 1, 1: 0, 2: 2, 3: 3}
     for i, p in enumerate(lab.progress(grid, "exact phase diagram")):
-        row = lab.unit(
-            f"exact-p{p:.6f}-k{len(ratios)}",
-            lambda p=p: [
-                [theory.PHASES.index(o.phase), o.loss]
-                for o in (theory.two_feature_optimum(float(p), float(r)) for r in ratios if r <= 1)
-            ],
-        )
+        row = lab.unit(f"exact-p{p:.6f}-k{len(ratios)}", functools.partial(exact_row, float(p), ratios[ratios <= 1]))
         for j, r in enumerate(ratios):
             mirror = int(np.argmin(np.abs(ratios - 1 / r)))
             k, found = row[min(j, mirror)]
@@ -100,7 +101,12 @@ def one_dimension(config: Config, lab: Lab, passed: bool) -> Part:
     middle = np.apply_along_axis(lambda v: np.bincount(v, minlength=4).argmax(), -1, found["relu"])
     boundary = theory.two_feature_boundary(ratios)
     labels = list(theory.PHASES)
-    axes = {"x_title": "importance of feature 2 relative to feature 1", "y_title": "density p", "log_x": True, "log_y": True}
+    axes: dict[str, Any] = {
+        "x_title": "importance of feature 2 relative to feature 1",
+        "y_title": "density p",
+        "log_x": True,
+        "log_y": True,
+    }
     curve = {"fixed-configuration theory": (ratios, boundary)}
     figures = [
         Figure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +128,7 @@ def dynamics(config: Config, lab: Lab, passed: bool) -> Part:
             if step > 0
         ]
     )
-    axis = {"log_x": True, "x_title": "training step"}
+    axis: dict[str, Any] = {"log_x": True, "x_title": "training step"}
     figures = [
         Figure(
             "t10-dimensionality",
