@@ -78,3 +78,20 @@ def get(name: str) -> Problem:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise studies.UnknownProblemError(f"no problem {name!r}{hint} (numbers run from 4.1 to 4.45, and tms)")
     return by_name[wanted]
+
+
+def markdown_table() -> str:
+    """The problems as a Markdown table; status is what the recorded results say. The README shows exactly this."""
+    from superscope import findings, store
+
+    lines = ["| | level | problem | status |", "|---|---|---|---|"]
+    for problem in problems().values():
+        recorded = store.bundled_results()
+        runs = store.finished_runs(problem.number, recorded) if recorded else []
+        if runs:
+            document = findings.read(runs[0])
+            status = f"{document['verdict']} ({document['preset']})"
+        else:
+            status = "built" if problem.built else "not yet"
+        lines.append(f"| {problem.number} | {problem.rating} | {problem.title} | {status} |")
+    return "\n".join(lines) + "\n"

@@ -110,6 +110,9 @@ def _parse(command: type, argv: list[str], prog: str) -> Any:
 
 
 def _problems(args: Problems) -> int:
+    if args.markdown:
+        print(catalogue.markdown_table(), end="")
+        return 0
     rows = [_problem_row(problem, args.out) for problem in catalogue.problems().values()]
     if args.json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))

@@ -22,6 +22,8 @@ class Problems:
     """print JSON"""
     csv: bool = False
     """print CSV"""
+    markdown: bool = False
+    """print the README's table: status from the recorded results"""
     out: Path = store.DEFAULT_OUT
     """where runs are kept"""
 
