@@ -76,7 +76,11 @@ def check_memory(sweep: Sweep, recipe: Recipe) -> None:
         )
 
 
-def default_workers() -> int:
+def default_workers(engine: str) -> int:
+    """One thread per core for the kernel. The torch engine works in many short calls whose threads would wait for each other
+    (two were slower than one): it gets one thread here, and more processes with executor="ray"."""
+    if engine == "torch":
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -93,8 +97,8 @@ def _threads(
     workers: int | None,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[int, Arrays]]:
-    """Units in threads of this process: the kernel and torch release the interpreter lock while they work."""
-    count = max(1, min(workers or default_workers(), len(units) or 1))
+    """Units in threads of this process: the kernel releases the interpreter lock while it works."""
+    count = max(1, min(workers or default_workers(engine), len(units) or 1))
     stop = threading.Event()
     ticks: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -156,7 +160,7 @@ def _ray(
     except ImportError as error:
         raise ImportError("executor='ray' needs Ray: pip install 'superscope[cluster]'") from error
     if not ray.is_initialized():
-        ray.init(num_cpus=workers or default_workers(), log_to_driver=False, include_dashboard=False)
+        ray.init(num_cpus=workers or default_workers("fused"), log_to_driver=False, include_dashboard=False)
 
     @ray.remote(num_cpus=1)
     def one(number: int, block: Any) -> tuple[int, Arrays]:

@@ -230,7 +230,7 @@ class Sweep:
 
         engine: "fused" (native kernel), "torch", or "auto": fused where it applies and pays, else torch; `run.engine` tells.
         executor: "local" (threads) or "ray" (the `cluster` extra).
-        workers: how many units at once; default one per core.
+        workers: how many units at once; default one per core (one for the torch engine in threads, see executor="ray").
         store: folder of a Zarr store. Finished units are kept there and never trained twice, also after kill -9.
         progress: show a bar with ETA.
         device: "cpu" or "cuda" (torch engine only).
