@@ -21,7 +21,7 @@ class Recipe:
     lr, schedule, warmup: peak learning rate, its decay to 0 ("constant" does not decay), fraction of steps with linear warm-up.
     weight_decay: decoupled (AdamW), 0 unless asked for.
     sampling: "stratified" (weighted strata of the number of active features) or "plain".
-    shared: one stream of points serves all seeds and restarts of a grid point (in blocks of 64 seeds), so seeds differ in
+    shared: one stream of points serves all seeds and restarts of a grid point (in blocks of 256 seeds), so seeds differ in
         their initial weights only; False draws fresh points for every instance.
     history: steps at which weights and expected loss are kept, a count (log-spaced, step 0 and the last included) or steps.
     """

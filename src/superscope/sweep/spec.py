@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from superscope.sweep.run import SweepRun
 
 FORMAT = 1  # raised whenever the meaning of a stored sweep changes
-SEED_BLOCK = 64  # this many consecutive seeds share one stream of points under Recipe(shared=True)
+SEED_BLOCK = 256  # this many consecutive seeds share one stream of points under Recipe(shared=True)
 RESERVED = ("seed", "restart", "hidden", "feature", "output", "step")
 
 
@@ -66,6 +66,7 @@ class Instance:
     seed: int
     restart: int
     paired: bool
+    lanes: int  # networks at its grid point: seeds x restarts
 
     @property
     def toy(self) -> TwoLayer | ModuleToy:
@@ -197,7 +198,8 @@ class Sweep:
             condition = Condition(*self.at(dict(zip(names, position, strict=True))))
             for rest in itertools.product(*ranges[len(names) :]):
                 number = int(np.ravel_multi_index((*position, *rest), self.shape))
-                out.append(Instance(number, condition, seeds[rest[0]], rest[1] if len(rest) > 1 else 0, self.paired))
+                restart = rest[1] if len(rest) > 1 else 0
+                out.append(Instance(number, condition, seeds[rest[0]], restart, self.paired, len(seeds) * self.restarts))
         return out
 
     def describe(self) -> dict[str, Any]:

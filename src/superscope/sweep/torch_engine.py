@@ -17,7 +17,8 @@ from superscope.toys import TwoLayer
 from superscope.toys.two_layer import activate
 
 CHUNK_FLOATS = 1 << 17  # floats of one (networks, outputs, points) array: half a megabyte
-CHUNK = 16  # networks in a chunk at most
+CHUNK = 16  # networks in a chunk, at most; up to LARGE_CHUNK where a grid point has that many
+LARGE_CHUNK = 64
 
 
 def slope(kind: str, z: torch.Tensor, s: float) -> torch.Tensor:
@@ -49,6 +50,7 @@ class TorchTrainer:
     slots: (B,) the place of every network in its chunk, modulo the chunk size. Matrix products round differently at
     different places and in different shapes, so every chunk is full (empty places hold zeros) and a network always takes
     the place that its number in the sweep gives it: it comes out bit-identical whoever its neighbours are.
+    lanes: networks at a grid point of the sweep; more of them, larger chunks.
     """
 
     name = "torch"
@@ -60,12 +62,14 @@ class TorchTrainer:
         importance: np.ndarray,
         recipe: Recipe,
         slots: Sequence[int] | None = None,
+        lanes: int = CHUNK,
         device: str = "cpu",
     ):
         self.toy, self.recipe, self.count, self.device = toy, recipe, len(importance), device
         self._kinds = toy.effective_activations
         self._sharp = 1.0 if np.isinf(toy.sharpness) else float(toy.sharpness)
-        self._size = max(1, min(CHUNK, CHUNK_FLOATS // (recipe.points_for(toy.n_features) * toy.n_outputs)))
+        most = min(max(CHUNK, 1 << (lanes - 1).bit_length()), LARGE_CHUNK)
+        self._size = max(1, min(most, CHUNK_FLOATS // (recipe.points_for(toy.n_features) * toy.n_outputs)))
         self._place = places(range(self.count) if slots is None else slots, self._size)
         self._chunks = max(chunk for chunk, _ in self._place) + 1
         # Tied weights are stored once, as W (hidden, feature).
@@ -163,11 +167,11 @@ class TorchTrainer:
     def loss_per_output(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """(B, outputs) float64 weighted squared error on x (P, n), without importance and dropout."""
         xt, tt = torch.from_numpy(x).to(self.device), torch.from_numpy(np.ascontiguousarray(target)).to(self.device)
-        wt = torch.from_numpy(weight).to(self.device, torch.float64)
+        wt = torch.from_numpy(weight).to(self.device, torch.float32)
         out = []
         for c, i in self._place:  # one by one: the same shapes, so the same rounding, for every network
-            y = self.toy.forward({k: v[i] for k, v in self._p[c].items()}, xt)
-            out.append((((y - tt) ** 2).double().T @ wt).cpu().numpy())
+            error = self.toy.forward({k: v[i] for k, v in self._p[c].items()}, xt) - tt
+            out.append((wt @ error.square_()).double().cpu().numpy())
         return np.stack(out)
 
 

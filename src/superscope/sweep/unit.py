@@ -56,15 +56,18 @@ def choose_engine(sweep: Sweep, recipe: Recipe, engine: str, device: str) -> tup
 def blocks(sweep: Sweep, recipe: Recipe) -> list[Block]:
     """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store.
 
-    The outermost axes are cut first: instances that share their points stay together.
+    Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
+    into pieces of at least 64 networks.
     """
     shape = sweep.shape
     total = int(np.prod(shape))
     room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
     target = min(max(total // 16, 16), 1024, room)
     size = list(shape)
+    conditions = len(sweep.over or {})
     for axis in range(len(size)):
-        while np.prod(size) > target and size[axis] > 1:
+        enough = target if axis < conditions else min(max(target, 64), room)
+        while np.prod(size) > enough and size[axis] > 1:
             size[axis] = -(-size[axis] // 2)
     starts = [range(0, full, step) for full, step in zip(shape, size, strict=True)]
     return [
@@ -221,7 +224,7 @@ def make_trainer(
         return fused.FusedTrainer(toy, params, importance, recipe)
     from superscope.sweep.torch_engine import TorchTrainer
 
-    return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], device)
+    return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
 
 
 def importance_per_output(instance: Instance) -> np.ndarray:
