@@ -7,18 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from superscope import measure, plots, stats
+from superscope import measure, plots
 from superscope.findings import Figure
 from superscope.plots.theme import line_label
+from superscope.studies._dropout_tables import represented
+from superscope.studies._seeds import bands
 from superscope.sweep.run import SweepRun
 
 
 def draw(
-    wide: SweepRun, nets: pd.DataFrame, turned: pd.DataFrame, shape: pd.DataFrame, plane: np.ndarray, rates: Sequence[float]
+    wide: SweepRun, nets: pd.DataFrame, turned: pd.DataFrame, descent: pd.DataFrame, plane: np.ndarray, rates: Sequence[float]
 ) -> list[Figure]:
     """All figures, from the tables of one row per network."""
     return [
-        alignment(nets), turning(turned), terms(turned), vectors(plane, rates), levels(wide, nets), without_dropout(nets)
+        alignment(nets), neurons(wide, nets), turning(turned), terms(turned), vectors(plane, rates), levels(wide, nets),
+        without_dropout(nets, descent),
     ]  # fmt: skip
 
 
@@ -26,7 +29,7 @@ def alignment(nets: pd.DataFrame) -> Figure:
     """z against the dropout rate, for the densest and the sparsest features of both importance profiles."""
     part = nets[(nets["size"] == "wide") & nets.density.isin([nets.density.min(), nets.density.max()])]
     part = part.assign(group=part.importance + " importance, density " + part.density.map("{:g}".format))
-    table = _bands(part, ["group", "dropout"], "z")
+    table = bands(part, ["group", "dropout"], "z")
     made = plots.lines_with_band(
         table, "dropout", "z", "group", "low", "high", x_title="dropout rate q",
         y_title="z of the participation ratio (standard deviations)",
@@ -39,10 +42,10 @@ def alignment(nets: pd.DataFrame) -> Figure:
     return Figure(
         "alignment",
         made,
-        "How the features lie in the neuron basis (80 features, 20 neurons), against Haar rotations of the same W; bands: 95 % "
-        f"over seeds, dotted: the criterion. At dropout {table.dropout.max():g} z is "
+        f"How the features lie in the neuron basis (m={part.neurons.iloc[0]}), against Haar rotations of the same W; bands: "
+        f"95 % over seeds, dotted: the criterion. At dropout {table.dropout.max():g} z is "
         + "; ".join(f"{value:.1f} ({name})" for name, value in last.items())
-        + ". The value at 0 is Adam's own preference.",
+        + ". At 0 there is no mask: what is left there comes from the optimiser (last figure).",
     )
 
 
@@ -51,24 +54,27 @@ def turning(turned: pd.DataFrame) -> Figure:
     most = turned[turned.dropout == turned.dropout.max()]
     drawn = most[most["size"] == "wide"]
     name = np.where(drawn["trained with"] > 0, "trained with dropout, ", "control: trained without, ") + drawn.importance
-    table = _bands(drawn.assign(group=name, percent=100 * drawn.rise), ["group", "density"], "percent")
+    table = bands(drawn.assign(group=name, percent=100 * drawn.rise), ["group", "density"], "percent")
     theory = drawn[drawn["trained with"] > 0].groupby(["importance", "density"]).theory.mean().mul(100).reset_index()
-    theory = theory.assign(group="Gaussian theory, " + theory.importance, percent=theory.theory, low=theory.theory, high=theory.theory)
+    theory = theory.assign(
+        group="Gaussian theory, " + theory.importance, percent=theory.theory, low=theory.theory, high=theory.theory
+    )
     table = pd.concat([table, theory[table.columns]])
     made = plots.lines_with_band(
         table, "density", "percent", "group", "low", "high", log_x=True, x_title="density of the features",
         y_title="rise of the loss with dropout when W is turned (%)",
-        roles={name: "theory" for name in theory.group} | {n: "control" for n in table.group if n.startswith("control")},
+        roles=dict.fromkeys(theory.group, "theory") | {n: "control" for n in table.group if n.startswith("control")},
     )  # fmt: skip
     made.add_hline(y=5, line={"color": plots.ROLES["rule"], "width": 1, "dash": "dot"})
     narrow = most[(most["size"] == "narrow") & (most["trained with"] > 0)]
+    rise, beaten = 100 * narrow.rise.mean(), 100 * (narrow.p <= 0.05).mean()
     return Figure(
         "turning",
         made,
-        f"What a random basis costs at dropout {turned.dropout.max():g} (m=20; loss summed over features, importance-weighted). "
-        "Theory: the same networks with Gaussian noise of the variance in the text. At m=5, where all masks are enumerated, "
-        f"turning costs {100 * narrow.rise.mean():.0f} % on average and the trained basis beats 95 % of random ones in "
-        f"{100 * (narrow.p <= 0.05).mean():.0f} % of networks.",
+        f"What a random basis costs at dropout {turned.dropout.max():g}, m={drawn.neurons.iloc[0]} (loss: sum over features, "
+        "importance-weighted). Theory: the same networks with Gaussian noise of the variance in the text. In the narrow "
+        f"networks (m={narrow.neurons.iloc[0]}) turning costs {rise:.0f} % on average, and the trained basis beats 95 % of "
+        f"random ones in {beaten:.0f} % of networks.",
     )
 
 
@@ -78,7 +84,7 @@ def terms(turned: pd.DataFrame) -> Figure:
     long = part.melt(["seed", "density", "importance"], ["own", "other"], "term", "part")
     names = {"own": "self term (feature on)", "other": "cross terms (feature off)"}
     long = long.assign(group=long.term.map(names) + ", " + long.importance, percent=100 * long.part)
-    table = _bands(long, ["group", "density"], "percent")
+    table = bands(long, ["group", "density"], "percent")
     made = plots.lines_with_band(
         table, "density", "percent", "group", "low", "high", log_x=True, x_title="density of the features",
         y_title="part of the rise when W is turned (% of the loss)",
@@ -97,12 +103,13 @@ def terms(turned: pd.DataFrame) -> Figure:
 def vectors(plane: np.ndarray, rates: Sequence[float]) -> Figure:
     """Five features in the plane, with a slider over the dropout rate."""
     made = plots.feature_polygon(plane, sweep=list(rates), sweep_name="dropout rate")
-    kinds = [_kinds(W) for W in plane]
+    kinds, norms = [_kinds(W) for W in plane], np.linalg.norm(plane, axis=1).mean(-1)
     return Figure(
         "plane",
         made,
         "Five features in two neurons, density 0.05, best of the restarts by its loss with dropout on; move the slider. "
-        f"At rate {rates[0]:g}: {kinds[0]}; at {rates[-1]:g}: {kinds[-1]}. Axes are the neurons that dropout switches off.",
+        f"At rate {rates[0]:g}: {kinds[0]}, mean norm {norms[0]:.2f}; at {rates[-1]:g}: {kinds[-1]}, mean norm "
+        f"{norms[-1]:.2f}. The axes are the neurons that dropout switches off.",
     )
 
 
@@ -111,22 +118,48 @@ def levels(wide: SweepRun, nets: pd.DataFrame) -> Figure:
     W = wide.W.isel(density=0, importance=0).transpose("dropout", "seed", "hidden", "feature")
     D = measure.dimensionality(W).values
     made = plots.dimensionality_strip(D, W.dropout.values, x_title="dropout rate q", log_x=False)
-    near = [float(np.mean(np.abs(d - 0.5) < 0.01)) for d in D]
+    near = [float(np.mean(np.abs(d[kept] - 0.5) < 0.01)) for d, kept in zip(D, represented(W.values), strict=True)]
     count = nets[nets["size"] == "wide"].groupby(["importance", "dropout"]).represented.mean()
     first, last = nets.dropout.min(), nets.dropout.max()
+    change = [f"{count[name, first]:.0f} -> {count[name, last]:.0f} ({name})" for name in ("uniform", "decaying")]
     return Figure(
         "levels",
         made,
-        f"Feature dimensionalities at density {float(W.density):g}, equal importance, m=20: a share of {near[0]:.2f} lies within "
-        f"0.01 of the digon's 1/2 without dropout and {near[-1]:.2f} at {last:g}. Represented features over all densities: "
-        + "; ".join(f"{count[name, first]:.0f} -> {count[name, last]:.0f} of {W.sizes['feature']} ({name} importance)"
-                    for name in ("uniform", "decaying"))
-        + ".",
+        f"Feature dimensionalities at density {float(W.density):g}, equal importance, m={W.sizes['hidden']}: within 0.01 of "
+        f"the digon's 1/2 lie {near[0]:.2f} of the represented features without dropout and {near[-1]:.2f} at {last:g}. "
+        f"Represented of {W.sizes['feature']}, mean over all densities, from dropout {first:g} to {last:g}: "
+        f"{', '.join(change)} importance.",
+    )
+
+
+def neurons(wide: SweepRun, nets: pd.DataFrame) -> Figure:
+    """|W_ki| / ||W_i|| of two networks with the most dropout: dense and sparse features, equal importance."""
+    blocks, names = [], []
+    for place in (0, -1):
+        W = wide.W.isel(density=place, importance=0, dropout=-1, seed=0).transpose("hidden", "feature")
+        kept = W.values[:, represented(W.values)]
+        share = np.abs(kept) / np.linalg.norm(kept, axis=0)
+        order = np.lexsort((-share.max(0), share.argmax(0)))
+        ratio = float(np.mean(measure.participation_ratio(kept)))
+        blocks += [share[:, order], np.full((len(share), 3), np.nan)]
+        names.append(f"density {float(W.density):g}: {kept.shape[1]} features over {ratio:.1f} neurons each")
+    z = np.concatenate(blocks[:-1], axis=1)
+    null = nets[nets["size"] == "wide"]["PR of rotations"].mean()
+    made = plots.phase_diagram(
+        z, range(z.shape[1]), range(1, len(z) + 1), x_title="represented features, sorted by their strongest neuron",
+        y_title="neuron", z_title="|W_ki| / ||W_i||",
     )  # fmt: skip
+    return Figure(
+        "neurons",
+        made,
+        f"One network each, dropout {float(wide.W.dropout[-1]):g}, equal importance. Left, {names[0]} (participation ratio); "
+        f"right, {names[1]}; random rotations of such networks give {null:.1f}.",
+    )
 
 
-def without_dropout(nets: pd.DataFrame) -> Figure:
+def without_dropout(nets: pd.DataFrame, descent: pd.DataFrame) -> Figure:
     """z of the networks without dropout beside z of random rotations of them."""
+    plain = descent[(descent.dropout == 0) & (descent.optimiser != "Adam")].z
     off = nets[(nets["size"] == "wide") & (nets.dropout == 0)]
     made = plots.histogram_with_null(
         off.z, off["z rotated"], x_title="z without dropout (standard deviations)", bins=24,
@@ -135,8 +168,9 @@ def without_dropout(nets: pd.DataFrame) -> Figure:
     return Figure(
         "without-dropout",
         made,
-        f"Without dropout nothing in the loss prefers a basis, yet Adam leaves z = {off.z.mean():.2f} on average (standard "
-        f"deviation {off.z.std():.2f}); rotated copies have {off['z rotated'].mean():.2f} ({off['z rotated'].std():.2f}).",
+        "Without dropout nothing in the loss prefers a basis. Mean z (and standard deviation over networks): trained by Adam "
+        f"{off.z.mean():.2f} ({off.z.std():.2f}), rotated copies {off['z rotated'].mean():.2f} ({off['z rotated'].std():.2f}), "
+        f"trained by gradient descent {plain.mean():.2f} ({plain.std():.2f}, not drawn).",
     )
 
 
@@ -144,12 +178,3 @@ def _kinds(W: np.ndarray) -> str:
     found = [part.kind for part in measure.geometry(W, threshold=0.5 * np.linalg.norm(W, axis=0).max())]
     names = [f"{found.count(kind)} {kind}" for kind in dict.fromkeys(found)]
     return " and ".join(names) or "nothing"
-
-
-def _bands(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Mean over seeds with its 95 % interval, one row per value of `by`."""
-    rows = []
-    for key, part in table.groupby(by, sort=False):
-        found = stats.estimate(part.groupby("seed")[column].mean().to_numpy())
-        rows.append({**dict(zip(by, key, strict=True)), column: found.value, "low": found.low, "high": found.high})
-    return pd.DataFrame(rows)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from superscope import measure
 from superscope.features import SparseFeatures
+from superscope.lab import Lab
 from superscope.studies._dropout import make_masks, moment_loss, turn
 from superscope.sweep.run import SweepRun
 
@@ -51,27 +55,62 @@ def networks(run: SweepRun, size: str, rotations: int, samples: int, seed: int) 
 
 
 def turned_networks(
-    run: SweepRun, size: str, rates: Sequence[float], rotations: int, points: int, draws: int, seed: int
+    run: SweepRun, size: str, rates: Sequence[float], rotations: int, points: int, draws: int, lab: Lab
 ) -> pd.DataFrame:
     """`turn` for every network trained with a rate of `rates`, and for those trained without dropout at the same rate."""
-    W, b = run.W.transpose(*AXES, "hidden", "feature").values, run.b_out.transpose(*AXES, "feature").values
-    m = W.shape[-2]
+    places = list(np.ndindex(run.W.sizes["density"], run.W.sizes["importance"]))
     rows = []
-    for d, c in np.ndindex(W.shape[0], W.shape[2]):
-        inputs = inputs_at(run, d, c)
-        rng = np.random.default_rng([seed, d])
-        plan = inputs.replace(importance=1.0).stratified(points)
+    for d, c in lab.progress(places, f"turning the {size} networks"):
+        compute = partial(_turn_condition, run, d, c, rates, rotations, points, draws, lab.seed)
+        rows += lab.unit(f"turned-{size}-{d}-{c}", compute)
+    table = pd.DataFrame(rows)
+    table.insert(0, "size", size)
+    return table
+
+
+def _turn_condition(
+    run: SweepRun, density: int, importance: int, rates: Sequence[float], rotations: int, points: int, draws: int, seed: int
+) -> list[dict]:
+    W, b = (run.data[name].isel(density=density, importance=importance).values for name in ("W", "b_out"))  # (dropout, seed)
+    inputs = inputs_at(run, density, importance)
+    plan = inputs.replace(importance=1.0).stratified(points)
+
+    def one(s: int) -> list[dict]:
+        # Points, masks and rotations are shared by all that is compared within a seed and new for every seed: their noise
+        # is then part of what the interval over seeds shows.
+        number = int(run.W.seed.values[s])
+        rng = np.random.default_rng([seed, density, number])
         x = plan.draw(rng, 1)[0]
+        haar = measure.nulls.haar_rotations(W.shape[-2], rotations, int(rng.integers(2**31)))
+        rows = []
         for rate in rates:
-            masks = make_masks(m, rate, len(x), draws, rng)
-            haar = measure.nulls.haar_rotations(m, rotations, seed)
-            for trained in (rate, 0.0):
+            masks = make_masks(W.shape[-2], rate, len(x), draws, rng)
+            label = {
+                "neurons": W.shape[-2],
+                "importance": NAMES[importance],
+                "density": float(inputs.densities[0]),
+                "dropout": float(rate),
+            }
+            for trained in (float(rate), 0.0):
                 k = list(run.W.dropout.values).index(trained)
-                for s, number in enumerate(run.W.seed.values):
-                    found = turn(W[d, k, c, s], b[d, k, c, s], x, plan.weight, inputs.importances, masks, haar)
-                    label = {"size": size, "importance": NAMES[c], "density": inputs.densities[0], "dropout": rate}
-                    rows.append({**label, "trained with": trained, "seed": int(number), **vars(found)})
-    return pd.DataFrame(rows)
+                found = turn(W[k, s], b[k, s], x, plan.weight, inputs.importances, masks, haar)
+                rows.append({**label, "trained with": trained, "seed": number, **vars(found)})
+        return rows
+
+    return [row for rows in _in_threads(one, range(W.shape[1])) for row in rows]
+
+
+def _in_threads(one: Callable[[int], list[dict]], places: Sequence[int]) -> list[list[dict]]:
+    """One place a thread with torch's own threads off: they only wait for one another when the products are small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(one, places))
+    finally:
+        torch.set_num_threads(before)
 
 
 def rotation_changes_nothing(run: SweepRun, points: int, seed: int) -> float:

@@ -1,98 +1,19 @@
-"""Figures of problems 4.7, 4.8 and 4.9, from the tables of `_value_laws`."""
+"""Figures and tables of problems 4.7, 4.8 and 4.9 about the wide bottleneck, from the counts of `_value_laws`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from superscope import plots, stats
-from superscope.plots.theme import PALETTE, ROLES, SYMBOLS, faded, line_label
+from superscope.features import Levels
+from superscope.plots.theme import PALETTE, SYMBOLS, line_label
 from superscope.studies import _value_laws as value
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
     import xarray as xr
-
-CIRCLE = np.linspace(0, 2 * np.pi, 120)
-
-
-# --- the geometry of one active feature ---------------------------------------------------------------------------------
-
-
-def corners(made: value.Polygons, pair: tuple[str, str], sizes: Sequence[int]) -> go.Figure:
-    """What the hidden layer holds when one feature is on, under two laws side by side, with a slider over n.
-
-    Per feature, in units of the largest value: the hidden vectors v W_i over the values of the law (a dot for a single value,
-    a bar for an interval), and the cap {h : W_i . h + b_i > 0} in which output i answers. Exact storage needs every dot in its
-    own cap and in no other; values down to 0 need the cap to reach down to the origin.
-    """
-    figure = _panels(2, list(pair), height=480, gap=0.04)
-    steps = []
-    total = 2 * sum(1 + 2 * n for n in sizes)
-    start = 0
-    for place, n in enumerate(sizes):
-        pictures = {law: made.picture(law, n) for law in pair}
-        # A law of one value has no longest optimum: vectors are cut at three times the norm of the other law's.
-        reach = 1.35 * max(min(float(np.linalg.norm(W, axis=0).max()), 4.0) for W, _ in pictures.values())
-        traces: list[tuple[int, dict[str, Any]]] = []
-        for column, law in enumerate(pair, 1):
-            W, b = pictures[law]
-            traces += [(column, trace) for trace in _corner_traces(W, b, made.laws[law], reach)]
-        for column, trace in traces:
-            figure.add_trace({**trace, "visible": place == 0}, row=1, col=column)
-        visible = [start <= number < start + len(traces) for number in range(total)]
-        start += len(traces)
-        layout = {f"{axis}axis{column}.range": [-reach, reach] for axis in "xy" for column in ("", "2")}
-        layout |= {f"annotations[{k}].text": _corner_title(made, law, n) for k, law in enumerate(pair)}
-        steps.append({"method": "update", "label": str(n), "args": [{"visible": visible}, layout]})
-    figure.update_layout(steps[0]["args"][1], height=560, showlegend=False)
-    figure.update_layout(sliders=[{
-        "steps": steps, "currentvalue": {"prefix": "features n = ", "font": {"size": 13}}, "pad": {"t": 36},
-        "bgcolor": "rgba(128,128,128,0.3)",
-    }])  # fmt: skip
-    for column, anchor in ((1, "x"), (2, "x2")):
-        figure.update_xaxes(title_text="hidden 1", constrain="domain", row=1, col=column)
-        figure.update_yaxes(title_text="hidden 2" if column == 1 else "", scaleanchor=anchor, row=1, col=column)
-    return figure
-
-
-def _corner_title(made: value.Polygons, law: str, n: int) -> str:
-    rows = made.table[(made.table.law == law) & (made.table.n == n)]
-    best = rows.loc[rows.loss.idxmin()]
-    return f"values {law}: loss {best.loss:.3f}, mean norm {best['mean norm']:.2f}"
-
-
-def _corner_traces(W: np.ndarray, b: np.ndarray, law, reach: float) -> list[dict[str, Any]]:
-    """Unit circle, then per feature its cap and its hidden vectors."""
-    low, high = value.support(law)
-    dotted = {"color": ROLES["theory"], "width": 1, "dash": "dot"}
-    traces: list[dict[str, Any]] = [
-        {"type": "scatter", "x": np.cos(CIRCLE), "y": np.sin(CIRCLE), "mode": "lines", "line": dotted, "hoverinfo": "skip"}
-    ]
-    for i in range(W.shape[1]):
-        colour, norm = PALETTE[i % 6], float(np.linalg.norm(W[:, i]))
-        cut = -float(b[i]) / high / max(norm, 1e-9)  # distance of the edge of the cap from the origin
-        x, y = _cap(W[:, i] / max(norm, 1e-9), cut, reach) if norm > 0.1 else ([], [])
-        traces.append({"type": "scatter", "x": x, "y": y, "mode": "lines", "fill": "toself", "fillcolor": faded(colour, 0.1),
-                       "line": {"color": faded(colour, 0.6), "width": 1}, "hoverinfo": "skip"})  # fmt: skip
-        ends = np.outer(W[:, i], (low / high, 1.0))
-        traces.append({"type": "scatter", "x": ends[0], "y": ends[1], "mode": "lines+markers", "name": f"feature {i}",
-                       "line": {"color": colour, "width": 4}, "marker": {"color": colour, "size": [0 if low < high else 10, 10]},
-                       "hovertemplate": f"feature {i}: norm {norm:.2f}, bias {b[i] / high:.2f}<extra></extra>"})  # fmt: skip
-    return traces
-
-
-def _cap(unit: np.ndarray, cut: float, radius: float) -> tuple[list[float], list[float]]:
-    """Outline of the part of a disc of `radius` beyond the line unit . h = cut."""
-    if cut >= radius:
-        return [], []
-    half = np.arccos(np.clip(cut / radius, -1, 1))
-    angle = np.arctan2(unit[1], unit[0]) + np.linspace(-half, half, 40)
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    return [*x.tolist(), float(x[0])], [*y.tolist(), float(y[0])]
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------------
@@ -141,22 +62,6 @@ def count_curves(data: xr.Dataset, laws: Sequence[str]) -> go.Figure:
     return side_by_side(made, [f"values {law}" for law in laws], share_y=True)
 
 
-def polygon_losses(made: value.Polygons, laws: Sequence[str]) -> go.Figure:
-    """1-sparse loss over n: best k-gon in theory (lines) and every trained seed (symbols)."""
-    figure = plots.figure(height=420)
-    for place, law in enumerate(laws):
-        rows, colour = made.table[made.table.law == law], PALETTE[place % 6]
-        line = rows.groupby("n").theory.first()
-        figure.add_scatter(x=line.index, y=line, mode="lines", name=law, legendgroup=law,
-                           line={"color": colour, "width": 1.5}, hoverinfo="skip")  # fmt: skip
-        figure.add_scatter(x=rows.n, y=rows.loss, mode="markers", name=f"{law}, trained", legendgroup=law, showlegend=False,
-                           marker={"color": colour, "symbol": f"{SYMBOLS[place % 6]}-open", "size": 9},
-                           hovertemplate="n = %{x}: %{y:.4f}<extra>" + law + "</extra>")  # fmt: skip
-    figure.update_xaxes(title_text="features n in two dimensions")
-    figure.update_yaxes(title_text="loss / loss of answering 0")
-    return figure
-
-
 def strips(run, data: xr.Dataset, laws: Sequence[str]) -> go.Figure:
     """Dimensionalities of all features of all seeds over density, one panel per law."""
     from superscope import measure
@@ -169,22 +74,90 @@ def strips(run, data: xr.Dataset, laws: Sequence[str]) -> go.Figure:
     return side_by_side(made, [f"values {law}" for law in laws], share_y=True, height=440)
 
 
+def kurtosis_curves(data: xr.Dataset, laws: value.Laws) -> go.Figure:
+    """Represented features over density, and over the kurtosis of the sparse feature, where the laws should coincide."""
+    table = interval_rows(data, {"represented": "represented"}, list(laws))
+    table["kurtosis"] = [value.kurtosis(laws[law]) / p for law, p in zip(table.law, table.density, strict=True)]
+    made = [
+        plots.lines_with_band(
+            table, x, "value", "law", "low", "high", log_x=True, x_title=title, y_title="represented features"
+        )
+        for x, title in (("density", "density p"), ("kurtosis", "kurtosis E x⁴ / (E x²)²"))
+    ]
+    return side_by_side(made, ["at equal density", "at equal kurtosis"], share_y=True)
+
+
+def level_curves(data: xr.Dataset, positions: Mapping[str, float], x_title: str) -> go.Figure:
+    """Shares of represented features near 1/2, 2/5 and 3/8, means over log density, for laws at given positions."""
+    import pandas as pd
+
+    rows = []
+    for law, at in positions.items():
+        for name, level in (("1/2", "digon"), ("2/5", "pentagon"), ("3/8", "square antiprism")):
+            held = data["levels"].sel(level=level, values=law).transpose("seed", "density").values
+            e = stats.estimate(value.log_mean(held, data.density.values), n_boot=1000)
+            rows.append({"at": at, "level": f"D = {name}", "share": e.value, "low": e.low, "high": e.high})
+    return plots.lines_with_band(
+        pd.DataFrame(rows), "at", "share", "level", "low", "high", x_title=x_title, y_title="share of represented features"
+    )
+
+
+def cost_curves(data: xr.Dataset, laws: Sequence[str], reference: str) -> go.Figure:
+    """Loss of every law over that of a reference law at the same density, both as shares of the loss of answering 0."""
+    import pandas as pd
+
+    parts = []
+    for law in laws:
+        ratio = data["loss"].sel(values=law) / data["loss"].sel(values=reference)
+        low, mean, high = (getattr(ratio, what)("seed").values for what in ("min", "mean", "max"))
+        parts.append(pd.DataFrame({"law": law, "density": data.density.values, "ratio": mean, "low": low, "high": high}))
+    return plots.lines_with_band(
+        pd.concat(parts), "density", "ratio", "law", "low", "high", log_x=True, x_title="density p",
+        y_title=f"loss relative to {reference}",
+    )  # fmt: skip
+
+
+def against_shape(data: xr.Dataset, laws: value.Laws, what: str, title: str) -> go.Figure:
+    """One number per law (mean over log density) against two summaries of its shape; discrete and continuous laws apart."""
+    shapes = {
+        "smallest / largest value": lambda law: value.support(law)[0] / value.support(law)[1],
+        "kurtosis E v⁴ / (E v²)² when on": value.kurtosis,
+    }
+    shown = []
+    for name, shape in shapes.items():
+        panel = plots.figure()
+        for place, (kind, discrete) in enumerate((("levels", True), ("uniform", False))):
+            chosen = [law for law, one in laws.items() if isinstance(one, Levels) == discrete]
+            found = [stats.estimate(value.per_seed(data, what, law), n_boot=1000) for law in chosen]
+            bar = {"type": "data", "symmetric": False, "array": [e.high - e.value for e in found],
+                   "arrayminus": [e.value - e.low for e in found], "width": 4}  # fmt: skip
+            panel.add_scatter(
+                x=[shape(laws[law]) for law in chosen], y=[e.value for e in found], mode="markers+text", name=kind, error_y=bar,
+                legendgroup=kind, text=chosen, textposition=f"{'bottom' if discrete else 'top'} center", textfont={"size": 11},
+                marker={"symbol": SYMBOLS[place], "color": PALETTE[place], "size": 10},
+            )  # fmt: skip
+        panel.update_xaxes(title_text=name)
+        panel.update_yaxes(title_text=title)
+        shown.append(panel)
+    return side_by_side(shown, ["", ""], share_y=True)
+
+
 # --- layout ---------------------------------------------------------------------------------------------------------------
 
 
-def _panels(count: int, titles: Sequence[str], height: int, gap: float = 0.08, share_y: bool = False) -> go.Figure:
+def panels(count: int, titles: Sequence[str], height: int, gap: float = 0.08, share_y: bool = False) -> go.Figure:
     """`count` subplots in a row in the house style; titles are annotations 0 .. count-1."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(1, count, subplot_titles=list(titles), horizontal_spacing=gap, shared_yaxes=share_y)
     figure.update_layout(plots.figure(height=height).layout)
-    figure.update_annotations(font_size=12)
+    figure.update_annotations(font_size=13)
     return figure
 
 
 def side_by_side(figures: Sequence[go.Figure], titles: Sequence[str], share_y: bool = False, height: int = 420) -> go.Figure:
     """Figures of one kind as panels in a row; one legend, since traces of a kind share their legend group."""
-    whole = _panels(len(figures), titles, height, share_y=share_y)
+    whole = panels(len(figures), titles, height, share_y=share_y)
     for column, figure in enumerate(figures, 1):
         for trace in figure.data:
             whole.add_trace(trace, row=1, col=column)
@@ -209,7 +182,7 @@ def side_by_side(figures: Sequence[go.Figure], titles: Sequence[str], share_y: b
 
 def count_table(data: xr.Dataset) -> pd.DataFrame:
     """Means over seeds of every number of `counts` but the levels, one row per law and density."""
-    means = data.drop_vars("levels").drop_dims("level", errors="ignore").mean("seed").to_dataframe().reset_index()
+    means = data.drop_dims("level").mean("seed").to_dataframe().reset_index()
     return means.rename(columns={"values": "law"})
 
 

@@ -1,0 +1,300 @@
+"""Problem 4.8: the ReLU output model when an active feature takes one of a few levels, such as 1, 2 or 3.
+
+Idea. An output ReLU(W_i . h + b_i) is affine in the value v above its threshold. Two or more levels can only be answered
+rightly along a line through the origin, exactly as a continuous value; a single level can be had with any threshold (4.7). So
+{1, 2, 3} should behave like a continuous feature of the same range, U[1/3, 1], and levels that lie close together like one
+level. But a discrete law has atoms, and theory knows a way to exploit them: answer the TOP level exactly, as a binary feature,
+and give up the others. That costs 1 - v_top^2 / sum v^2 whatever n is (5/14 for {1, 2, 3}), and pays once polygons are
+crowded. It shows when the network is tested on values between the levels, which it then answers by 0.
+
+Set-up. (a) n = 3..8 and 12 features in m = 2 dimensions with at most one on: best of many restarts against the best k-gon, and
+against values between the levels. (b) n features in m dimensions over density for {1}, {1, 1.1, 1.2}, {1, 2}, {1, 2, 3},
+{1, ..., 8} and three uniform laws, all at one second moment. Seeds are paired across laws.
+
+Criteria, fixed before any network was trained on a law of this page other than {1} and U[0, 1]. From the reference sheet:
+polygons within 2 % of theory up to n = 8; {1, 2, 3} behaves like U[1/3, 1], read as plateau occupancy within 0.05 and share of
+represented features within 0.02; U[1/2, 1] represents more features than {1, 2, 3}, by more than 0.02. Ours: off the levels a
+crowded network (n = 12) loses at least 1.2 times what the best polygon for a continuous value loses, between 1.10 (theory
+at n = 5, where levels stay on a line) and 1.51 (theory of the top-level code at n = 12). From the results of 4.7: laws
+rank by kurtosis E v^4 / (E v^2)^2 in how many features they represent (Scherlis et al. 2022, arXiv 2210.01892), the reverse of
+the order that the reference sheet expects.
+
+Sources: Elhage et al. 2022 (TMS, arXiv 2209.10652); Chen et al. 2023 (arXiv 2310.06301) for 1-sparse losses.
+Loss: sum over features, mean over samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import spearmanr
+
+import superscope as ss
+from superscope import plots, stats
+from superscope.findings import Figure, Findings
+from superscope.lab import Lab
+from superscope.studies import _value_corners as corner
+from superscope.studies import _value_figures as draw
+from superscope.studies import _value_laws as value
+from superscope.studies import _value_polygons as polygon
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from superscope.features import ValueLaw
+
+PROBLEM = "4.8"
+TITLE = "Features with a few discrete levels"
+QUESTION = (
+    "If an active feature is 1, 2 or 3, is it treated like a binary or like a continuous one, and are the levels exploited?"
+)
+ASSUMPTIONS = [
+    "Levels are equally likely; all features are independent, equally dense and equally important.",
+    "'Treated like' means: the same occupancy of the 1/2 plateau within 0.05 and the same count of features within 2 % of all.",
+    "A network exploits levels if it answers values between them much worse than a network for continuous values can.",
+    "Laws are compared at equal density and equal second moment. Seeds share the stream of training points.",
+]
+DISANALOGIES = [
+    "The output is one ReLU per feature, affine in the value: it cannot decode levels one by one, as a deeper read-out or a "
+    "one-hot target per level could. That levels are not decoded here says little about networks that can.",
+    "Squared error makes level 3 nine times as important as level 1. A task that asks which level it is would weigh them "
+    "alike.",
+    "Real 'discrete' features come with noise around every level; exploiting atoms needs values that repeat exactly.",
+    "Polygons have at most one feature on; the wide networks have one per feature and density, without correlation.",
+]
+
+ONE, CLOSE, TWO, THREE, EIGHT = "{1}", "{1, 1.1, 1.2}", "{1, 2}", "{1, 2, 3}", "{1, …, 8}"
+THIRD, HALF, UNIFORM = "U[1/3, 1]", "U[1/2, 1]", "U[0, 1]"
+LAWS = {
+    ONE: value.uniform_from(1),
+    CLOSE: value.scaled(ss.Levels(1, 1.1, 1.2)),
+    TWO: value.scaled(ss.Levels(1, 2)),
+    THREE: value.scaled(ss.Levels(1, 2, 3)),
+    EIGHT: value.scaled(ss.Levels(*range(1, 9))),
+    HALF: value.uniform_from(1 / 2),
+    THIRD: value.uniform_from(1 / 3),
+    UNIFORM: value.uniform_from(0),
+}
+POLYGON_LAWS = (THREE, THIRD, TWO, EIGHT)
+SHEET_SIZES = (3, 4, 5, 6, 7, 8)  # the polygons of the reference sheet
+
+
+@dataclass(frozen=True)
+class Config(value.Sizes):
+    """Sizes of the polygons and of the wide bottleneck."""
+
+    room: int = 5  # features in two dimensions that are not crowded
+    crowded: int = 12  # and a crowd
+
+
+PRESETS = {
+    "quick": Config(n_features=60, n_hidden=6, points=96, rare=(0.001,),
+                    polygon_sizes=(*SHEET_SIZES, 12)),
+    "standard": Config(**{**value.SIZES["standard"], "n_features": 100, "n_hidden": 10}),
+    "full": Config(**value.SIZES["full"]),
+}  # fmt: skip
+
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Polygons on and off the levels, then the wide bottleneck over density."""
+    if not {config.room, config.crowded} <= set(config.polygon_sizes):
+        raise ValueError(f"polygon_sizes={config.polygon_sizes} must hold room={config.room} and crowded={config.crowded}")
+    polygons = polygon.train({law: LAWS[law] for law in POLYGON_LAWS}, config, lab)
+    between = off_levels(polygons, config)
+    data = value.counts(value.wide(LAWS, config, lab), LAWS)
+    gate = value.learned(data, config)
+    claims = [
+        *about_polygons(polygons, between, config, gate.passed),
+        *about_packing(config.main(data), config, lab.seed, gate.passed),
+    ]
+    tables = {
+        "polygons": polygons.table,
+        "between_levels": between,
+        "counts": draw.count_table(data),
+        "levels": draw.level_table(data),
+    }
+    return Findings(gate, claims, figures(polygons, between, data, config), tables, summary(polygons, between, claims, config))
+
+
+def hull(law: ValueLaw) -> ss.Uniform:
+    """The continuous law between the lowest and the highest level."""
+    return ss.Uniform(*value.support(law))
+
+
+def off_levels(polygons: polygon.Polygons, config: Config) -> pd.DataFrame:
+    """Networks trained on levels, tested on all values between: 1-sparse loss, and its ratio to that of the best polygon."""
+    import pandas as pd
+
+    rows = []
+    for law in POLYGON_LAWS:
+        continuous = hull(LAWS[law])
+        for n in config.polygon_sizes:
+            best = polygon.best_polygon(n, continuous)
+            losses = polygons.tested_on(law, continuous, n)
+            rows += [
+                {"law": law, "n": n, "seed": k, "loss": float(x), "ratio": float(x) / best if best > 1e-6 else np.nan}
+                for k, x in enumerate(losses)
+            ]
+    return pd.DataFrame(rows)
+
+
+def ratios(between: pd.DataFrame, law: str, n: int) -> np.ndarray:
+    """(seed,) losses between the levels over the best possible."""
+    return between[(between.law == law) & (between.n == n)].ratio.to_numpy()
+
+
+def about_polygons(polygons: polygon.Polygons, between: pd.DataFrame, config: Config, passed: bool) -> list[stats.Claim]:
+    sheet = tuple(n for n in config.polygon_sizes if n in SHEET_SIZES)
+    many = stats.estimate(ratios(between, EIGHT, config.crowded))
+    return [
+        stats.claim(
+            "polygons",
+            f"With levels 1, 2, 3 trained networks reach the loss of the best polygon (n = {min(sheet)} to {max(sheet)})",
+            stats.estimate(polygons.off(THREE, sizes=sheet)),
+            f"<= {polygon.TOLERANCE}",
+            stats.Control(
+                "trained on U[1/3, 1], against the theory of {1, 2, 3}", stats.estimate(polygons.off(THIRD, THREE, sheet))
+            ),
+            passed,
+            note="Per seed: the largest relative distance over n from the best k-gon.",
+        ),
+        stats.claim(
+            "exploited-when-crowded",
+            f"{config.crowded} features in two dimensions: between levels 1, 2, 3 networks lose at least 1.2 times what a "
+            "polygon for continuous values loses",
+            stats.estimate(ratios(between, THREE, config.crowded)),
+            ">= 1.2",
+            stats.Control("levels 1, …, 8", many, "too many levels for the top one to carry the loss"),
+            passed,
+            note=f"With room, at n = {config.room}: {stats.estimate(ratios(between, THREE, config.room))}. Levels 1, 2 at n = "
+            f"{config.crowded}: {stats.estimate(ratios(between, TWO, config.crowded))}.",
+        ),
+    ]
+
+
+def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> list[stats.Claim]:
+    """{1, 2, 3} against its continuous twin, close levels against one level, and all laws by kurtosis."""
+    n, plateau, count = config.n_features, value.OCCUPANCY_MARGIN, value.COUNT_MARGIN
+    binary = "{1} in place of {1, 2, 3}"
+    ranks, shuffled = kurtosis_ranks(main, np.random.default_rng(seed))
+    return [
+        stats.claim(
+            "plateau-as-uniform",
+            "The antipodal plateau D = 1/2 holds as many features with levels 1, 2, 3 as with U[1/3, 1]",
+            value.gap(main, "plateau", THREE, THIRD),
+            f"within [-{plateau}, {plateau}]",
+            stats.Control(binary, value.gap(main, "plateau", ONE, THIRD)),
+            passed,
+            note="Share of represented features, averaged over log density.",
+        ),
+        stats.claim(
+            "count-as-uniform",
+            "As many features are represented (norm > 1/2) with levels 1, 2, 3 as with U[1/3, 1]",
+            value.gap(main, "represented", THREE, THIRD, n),
+            f"within [-{count}, {count}]",
+            stats.Control(binary, value.gap(main, "represented", ONE, THIRD, n)),
+            passed,
+            note=f"Share of all {n} features, averaged over log density. Against U[0, 1]: "
+            f"{value.gap(main, 'represented', THREE, UNIFORM, n)}.",
+        ),
+        stats.claim(
+            "fewer-than-half",
+            f"More features are represented with U[1/2, 1] than with levels 1, 2, 3, by more than {count} of all",
+            value.gap(main, "represented", HALF, THREE, n),
+            f"> {count}",
+            value.halves(main, "represented", THREE, n),
+            passed,
+            note="The order that the reference sheet expects; kurtosis predicts the reverse.",
+        ),
+        stats.claim(
+            "close-levels",
+            "Levels 1, 1.1, 1.2 leave as few features on the antipodal plateau as a single level does",
+            value.gap(main, "plateau", CLOSE, ONE),
+            f"within [-{plateau}, {plateau}]",
+            stats.Control("levels 1, 2, 3", value.gap(main, "plateau", THREE, ONE), "as many levels, further apart"),
+            passed,
+        ),
+        stats.claim(
+            "kurtosis",
+            f"The {len(LAWS)} laws rank by the kurtosis of their values in how many features they represent (rank correlation)",
+            stats.estimate(ranks),
+            ">= 0.9",
+            stats.Control("laws shuffled", stats.estimate(shuffled)),
+            passed,
+            note="Counts per seed averaged over log density. Prediction from the results of 4.7.",
+        ),
+    ]
+
+
+def kurtosis_ranks(main: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(seed,) rank correlation over laws of kurtosis and represented features, and the same with laws shuffled."""
+    shape = np.array([value.kurtosis(law) for law in LAWS.values()])
+    found = np.stack([value.per_seed(main, "represented", law) for law in LAWS], axis=1)
+    ranks = np.array([spearmanr(shape, row).statistic for row in found])
+    return ranks, np.array([spearmanr(rng.permutation(shape), row).statistic for row in found])
+
+
+def figures(polygons: polygon.Polygons, between: pd.DataFrame, data: xr.Dataset, config: Config) -> list[Figure]:
+    main = config.main(data)
+    size = f"n={config.n_features}, m={config.n_hidden}, {config.seeds} seeds"
+    mean = between.groupby(["law", "n"]).ratio.mean()
+    crowd = polygons.table[(polygons.table.law == THREE) & (polygons.table.n == config.crowded)]
+    curves = between.dropna().groupby(["law", "n"]).ratio.agg(["mean", "min", "max"]).reset_index()
+    return [
+        Figure(
+            "answers",
+            corner.answers(polygons, (THREE, THIRD), (config.room, config.crowded)),
+            "What every output answers when its feature alone is on, best network of each law; dots: levels 1, 2, 3. Between "
+            f"the levels the networks trained on them lose {mean[THREE, config.room]:.2f} times (n = {config.room}) and "
+            f"{mean[THREE, config.crowded]:.2f} times (n = {config.crowded}) what the best polygon for U[1/3, 1] loses.",
+        ),
+        Figure(
+            "polygon-losses",
+            corner.polygon_losses(polygons, POLYGON_LAWS),
+            "Loss with one feature on, as a share of that of answering 0. Lines: best polygon in theory, which for discrete "
+            f"laws levels off where only the top level is answered; symbols: {config.polygon_seeds} seeds, best restart each. "
+            f"At n = {config.crowded}, levels 1, 2, 3: {crowd.theory.iloc[0]:.3f} in theory, {crowd.loss.mean():.3f} trained.",
+        ),
+        Figure(
+            "between-levels",
+            plots.lines_with_band(
+                curves, "n", "mean", "law", "min", "max", log_y=True, x_title="features n in two dimensions",
+                y_title="loss between levels / best polygon",
+            ),
+            "Networks tested on all values between their lowest and highest level, against the best polygon for such values. "
+            "Bands: range over seeds. U[1/3, 1] was trained on what it is tested on.",
+        ),
+        Figure(
+            "plateau",
+            draw.plateau_curves(data, [ONE, CLOSE, THREE, THIRD, UNIFORM]),
+            f"Share of represented features on the antipodal plateau ({size}); bands: 95 % over seeds.",
+        ),
+        Figure(
+            "shape",
+            draw.against_shape(main, LAWS, "represented", "represented features, mean over log density"),
+            f"What decides how many features are represented: the range of the values, or their kurtosis? ({size})",
+        ),
+        Figure(
+            "kurtosis",
+            draw.kurtosis_curves(data, LAWS),
+            f"Represented features over density, and over the kurtosis of the sparse feature ({size}).",
+        ),
+    ]  # fmt: skip
+
+
+def summary(polygons: polygon.Polygons, between: pd.DataFrame, claims: list[stats.Claim], config: Config) -> str:
+    by = {claim.id: claim.estimate.value for claim in claims}
+    mean = between.groupby(["law", "n"]).ratio.mean()
+    crowd = polygons.table[(polygons.table.law == THREE) & (polygons.table.n == config.crowded)]
+    most = mean[TWO].idxmax()
+    return (
+        "Against U[1/3, 1], levels 1, 2, 3 change the share of features on the 1/2 plateau by "
+        f"{by['plateau-as-uniform']:+.2f} and the share represented by {by['count-as-uniform']:+.1%}; laws rank by kurtosis "
+        f"with correlation {by['kurtosis']:.2f}. Between the levels networks lose {mean[THREE, config.room]:.2f} times what "
+        f"the best polygon for continuous values loses at n = {config.room} and {mean[THREE, config.crowded]:.2f} times at n "
+        f"= {config.crowded}, where answering the top level alone would cost {crowd.theory.iloc[0]:.3f} and training reaches "
+        f"{crowd.loss.mean():.3f}. Levels 1, 2 go furthest at n = {most}: {mean[TWO, most]:.2f} times."
+    )
