@@ -68,7 +68,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(phase_cells=32, large_n=200, large_m=20, large_points=16, large_steps=6000, dynamics_steps=10_000),
+    "standard": Config(phase_cells=32, large_n=200, large_m=20, large_points=16, large_steps=4000, dynamics_steps=10_000),
     "full": Config(
         seeds=100, phase_cells=64, large_n=400, large_m=30, large_points=20, large_steps=20_000, dynamics_steps=50_000
     ),
