@@ -95,8 +95,9 @@ def judge(nets: pd.DataFrame, turned: pd.DataFrame, shape: pd.DataFrame, descent
              "estimate": stats.estimate(per_seed(lively, "scrambled")), "why": "no geometry left"},
             passed,
             "Total variation distance of the shares of kinds, minus that between two seeds, over the conditions in which under "
-            "half of the represented features are irregular without dropout (the others have no geometry to lose). The margin "
-            "is ours: the reference sheet has none.",
+            "half of the represented features are irregular without dropout (the others have no geometry to lose). By "
+            f"importance profile: {', '.join(f'{p} {t.changed.mean():.2f}' for p, t in lively.groupby('importance'))}. "
+            "The margin is ours: the reference sheet has none.",
         )
     )  # fmt: skip
     return claims

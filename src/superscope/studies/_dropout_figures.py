@@ -38,13 +38,15 @@ def alignment(nets: pd.DataFrame) -> Figure:
         made.add_hline(y=level, line={"color": plots.ROLES["rule"], "width": 1, "dash": "dot"})
     for text, y in (("spread out", 1), ("axis-aligned", 0)):
         made.add_annotation(line_label(text, x=1, xref="x domain", xanchor="right", y=y, yref="y domain"))
-    last = table[table.dropout == table.dropout.max()].set_index("group").z
+    last = part[part.dropout == part.dropout.max()].groupby("group", sort=False)[["z", "kurtosis of h"]].mean()
+    m = int(part.neurons.iloc[0])
     return Figure(
         "alignment",
         made,
-        f"How the features lie in the neuron basis (m={part.neurons.iloc[0]}), against Haar rotations of the same W; bands: "
-        f"95 % over seeds, dotted: the criterion. At dropout {table.dropout.max():g} z is "
-        + "; ".join(f"{value:.1f} ({name})" for name, value in last.items())
+        f"How the features lie in the neuron basis (m={m}), against Haar rotations of the same W; bands: "
+        f"95 % over seeds, dotted: the criterion. At dropout {part.dropout.max():g} z, and the kurtosis of h "
+        f"(isotropic: {3 * m / (m + 2):.2f}), are "
+        + "; ".join(f"{row.z:.1f} and {row['kurtosis of h']:.2f} ({name})" for name, row in last.iterrows())
         + ". At 0 there is no mask: what is left there comes from the optimiser (last figure).",
     )
 

@@ -47,7 +47,7 @@ class Sizes:
     n_features: int = 80  # features of the wide bottleneck (TMS: 400, its notebook: 200)
     n_hidden: int = 8  # its hidden dimensions (30, 20)
     dense: float = 0.7  # the highest density
-    knee: float = 0.2  # the plateaus lie above
+    knee: float = 0.12  # the plateaus lie above
     sparse: float = 0.01  # the lowest density of those over which criteria average
     plateau_densities: int = 16  # densities from `dense` to `knee`: plateaus have sharp edges and can be a factor 1.3 wide
     densities: int = 3  # further densities from there to `sparse`
@@ -57,7 +57,7 @@ class Sizes:
     points: int = 128  # points per step of the wide networks
     polygon_sizes: tuple[int, ...] = (3, 4, 5, 6, 7, 8)  # features n of the polygons
     polygon_seeds: int = 8
-    polygon_restarts: int = 16  # starts per seed and start scale, ten times as many above n=6 (see `_value_polygons`)
+    polygon_restarts: int = 24  # starts per seed and start scale, ten times as many above n=6 (see `_value_polygons`)
     polygon_steps: int = 2000
 
     @property
@@ -139,7 +139,7 @@ def recovered(W, b, law: ValueLaw, tolerance: float = TOLERANCE, activation: str
 
     For {1} this is |y - v| <= tolerance v, `measure.features_recovered`. Sees no interference.
     """
-    nodes = quadrature(law, 16)
+    nodes = quadrature(law, 6)
     error = sum(q * (measure.responses(W, b, activation=activation, value=v) - v) ** 2
                 for v, q in zip(nodes.values, nodes.weights, strict=True))  # fmt: skip
     return error <= tolerance**2 * nodes.mean_square()

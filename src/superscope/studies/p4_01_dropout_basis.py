@@ -187,7 +187,7 @@ def judge_gate(nets: pd.DataFrame, change: float) -> Gate:
 
 
 def summarise(nets: pd.DataFrame, turned: pd.DataFrame, descent: pd.DataFrame) -> str:
-    """Three sentences from the numbers."""
+    """The answer from the numbers, three sentences."""
     wide = nets[(nets["size"] == "wide") & (nets.dropout == nets.dropout.max())]
     z = wide.groupby(["importance", "density"]).z.mean()
     spread, aligned = (z > 5).sum(), (z < -5).sum()

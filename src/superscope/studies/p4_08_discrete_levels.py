@@ -91,7 +91,7 @@ class Config(value.Sizes):
 
 
 PRESETS = {
-    "quick": Config(n_features=60, n_hidden=6, points=96, rare=(0.001,),
+    "quick": Config(n_features=60, n_hidden=6, plateau_densities=13, rare=(0.001,), polygon_restarts=16,
                     polygon_sizes=(*SHEET_SIZES, 12)),
     "standard": Config(**{**value.SIZES["standard"], "n_features": 100, "n_hidden": 10}),
     "full": Config(**value.SIZES["full"]),

@@ -68,7 +68,7 @@ class Config(value.Sizes):
 
 
 PRESETS = {
-    "quick": Config(n_features=60, n_hidden=6, points=96, polygon_restarts=8),
+    "quick": Config(n_features=60, n_hidden=6, plateau_densities=13, rare=(0.001,), polygon_restarts=8),
     "standard": Config(**{**value.SIZES["standard"], "n_features": 100, "n_hidden": 10},
                        lows=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.9, 1.0)),
     "full": Config(**value.SIZES["full"], lows=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)),
