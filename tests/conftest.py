@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from superscope import studies
+
+# Tiny networks on many torch threads are slower than on one, most of all on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FAKE = Path(__file__).parent / "fake_study.py"
 

@@ -120,8 +120,8 @@ def cost_curves(data: xr.Dataset, laws: Sequence[str], reference: str) -> go.Fig
 def against_shape(data: xr.Dataset, laws: value.Laws, what: str, title: str) -> go.Figure:
     """One number per law (mean over log density) against two summaries of its shape; discrete and continuous laws apart."""
     shapes = {
-        "smallest / largest value": lambda law: value.support(law)[0] / value.support(law)[1],
-        "kurtosis E v⁴ / (E v²)² when on": value.kurtosis,
+        "smallest over largest value": lambda law: value.support(law)[0] / value.support(law)[1],
+        "kurtosis E v⁴ / (E v²)² of the values": value.kurtosis,
     }
     shown = []
     for name, shape in shapes.items():
@@ -133,10 +133,12 @@ def against_shape(data: xr.Dataset, laws: value.Laws, what: str, title: str) -> 
                    "arrayminus": [e.value - e.low for e in found], "width": 4}  # fmt: skip
             panel.add_scatter(
                 x=[shape(laws[law]) for law in chosen], y=[e.value for e in found], mode="markers+text", name=kind, error_y=bar,
-                legendgroup=kind, text=chosen, textposition=f"{'bottom' if discrete else 'top'} center", textfont={"size": 11},
+                legendgroup=kind, text=chosen, textposition=f"middle {'right' if discrete else 'left'}", textfont={"size": 11},
                 marker={"symbol": SYMBOLS[place], "color": PALETTE[place], "size": 10},
             )  # fmt: skip
-        panel.update_xaxes(title_text=name)
+        edges = [shape(law) for law in laws.values()]
+        room = 0.25 * (max(edges) - min(edges))  # for the names
+        panel.update_xaxes(title_text=name, range=[min(edges) - room, max(edges) + room])
         panel.update_yaxes(title_text=title)
         shown.append(panel)
     return side_by_side(shown, ["", ""], share_y=True)
@@ -169,7 +171,7 @@ def side_by_side(figures: Sequence[go.Figure], titles: Sequence[str], share_y: b
             whole.add_annotation(line_label(note.text, x=1.005, xref="paper", xanchor="left", y=note.y, yanchor=note.yanchor,
                                             yref="y" if share_y else f"y{column}"))  # fmt: skip
         x, y = figure.layout.xaxis, figure.layout.yaxis
-        whole.update_xaxes(title_text=x.title.text, type=x.type, row=1, col=column)
+        whole.update_xaxes(title_text=x.title.text, type=x.type, range=x.range, row=1, col=column)
         whole.update_yaxes(title_text=y.title.text if column == 1 else "", type=y.type, range=y.range, row=1, col=column)
     if any(figure.layout.showlegend is False for figure in figures):
         whole.update_layout(showlegend=False)

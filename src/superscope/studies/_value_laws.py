@@ -47,9 +47,9 @@ class Sizes:
     n_features: int = 80  # features of the wide bottleneck (TMS: 400, its notebook: 200)
     n_hidden: int = 8  # its hidden dimensions (30, 20)
     dense: float = 0.7  # the highest density
-    knee: float = 0.12  # the plateaus lie above
+    knee: float = 0.08  # counts have edges above, and are smooth below
     sparse: float = 0.01  # the lowest density of those over which criteria average
-    plateau_densities: int = 16  # densities from `dense` to `knee`: plateaus have sharp edges and can be a factor 1.3 wide
+    plateau_densities: int = 16  # densities from `dense` to `knee`; a plateau can be as narrow as a factor 1.35
     densities: int = 3  # further densities from there to `sparse`
     rare: tuple[float, ...] = (0.003, 0.001)  # lower ones, towards the limit in which one feature is on at a time
     seeds: int = 16  # seeds of every wide network
@@ -70,6 +70,10 @@ class Sizes:
         """The part over which the criteria average: without the rare densities."""
         return data.sel(density=data.density[data.density > 0.999 * self.sparse])
 
+    def plateaus(self, data: xr.Dataset) -> xr.Dataset:
+        """The part where plateaus are."""
+        return data.sel(density=data.density[data.density > 0.999 * self.knee])
+
     def seed_range(self, lab: Lab, count: int) -> range:
         """Seed numbers, disjoint between runs with different --seed."""
         return range(lab.seed * 1000, lab.seed * 1000 + count)
@@ -78,7 +82,7 @@ class Sizes:
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {},
     "standard": {
-        "n_features": 200, "n_hidden": 20, "plateau_densities": 20, "densities": 6, "steps": 2000, "points": 192,
+        "n_features": 200, "n_hidden": 20, "plateau_densities": 20, "densities": 5, "steps": 2000, "points": 192,
         "polygon_restarts": 32, "polygon_steps": 6000,
         "polygon_sizes": (3, 4, 5, 6, 7, 8, 12),
     },
@@ -109,11 +113,6 @@ def uniform_from(low: float) -> ValueLaw:
 def support(law: ValueLaw) -> tuple[float, float]:
     """Smallest and largest value."""
     return (min(law.values), max(law.values)) if isinstance(law, Levels) else (law.low, law.high)
-
-
-def spread(law: ValueLaw) -> float:
-    """Coefficient of variation of the values, sd / mean: 0 for {1}, 0.577 for U[0,1]."""
-    return float(np.sqrt(max(law.moment(2) / law.moment(1) ** 2 - 1, 0.0)))
 
 
 def quadrature(law: ValueLaw, panels: int = 32) -> theory.Law:
@@ -233,6 +232,15 @@ def count_mismatch(data: xr.Dataset, laws: Laws, one: str, other: str, matched: 
     inside = (at[one] >= at[other].min() * 0.999) & (at[one] <= at[other].max() * 1.001)
     partner = [np.interp(np.log(at[one][inside]), np.log(at[other][order]), row[order]) for row in number[other]]
     return log_mean(np.abs(number[one][:, inside] - np.stack(partner)) / data.attrs["features"], at[one][inside])
+
+
+def rank_correlation(a, b) -> float:
+    """Spearman's, NaN where one of the two is constant (and a claim on it undecided)."""
+    from scipy.stats import rankdata
+
+    x, y = (rank - rank.mean() for rank in (rankdata(a), rankdata(b)))
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / size if size > 0 else np.nan
 
 
 def crossing(data: xr.Dataset, one: str, other: str) -> np.ndarray:
