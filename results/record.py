@@ -1,4 +1,4 @@
-"""Copy the newest finished run of every problem from a runs folder into results/: python results/record.py RUNS [PRESET]."""
+"""Copy finished runs into results/: python results/record.py RUNS (standard before quick)."""
 
 import shutil
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 from superscope import store, studies
 from superscope.findings import Findings
 
-here = Path(__file__).parent
-runs, preset = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "standard"
+here, runs = Path(__file__).parent, Path(sys.argv[1])
 for problem in studies.built():
-    folder = next((f for f in store.finished_runs(problem, runs) if f.name.startswith(preset)), None)
+    finished = store.finished_runs(problem, runs)
+    folder = next((f for preset in ("standard", "quick") for f in finished if f.name.startswith(preset)), None)
     if folder is None:
-        print(f"{problem}: no finished {preset} run in {runs}")
+        print(f"{problem}: no finished standard or quick run in {runs}")
         continue
     found = Findings.load(folder)
     shutil.rmtree(here / problem, ignore_errors=True)

@@ -31,7 +31,7 @@ def test_boundary_on_planted_weights() -> None:
     density = np.geomspace(0.6, 0.1, 6)
     w = np.zeros((6, 2, 1, 2))
     w[:, :, 0, 0] = 1
-    w[3:, 0, 0, 1] = -1  # seed 0 keeps both features at the three sparsest densities
+    w[3:5, 0, 0, 1] = -1  # seed 0 keeps both features below the third density; one failed training must not matter
     w[:, 1, 0, 1] = -1  # seed 1 always
     dims = ("density", "seed", "hidden", "feature")
     run = SimpleNamespace(W=xr.DataArray(w, dims=dims, coords={"density": density}), density=xr.DataArray(density))
@@ -42,7 +42,7 @@ def test_boundary_on_planted_weights() -> None:
 
 def test_contract_on_a_small_run(tmp_path: Path) -> None:
     found = studies.get("4.10").run(out=tmp_path, quiet=True, **TINY)
-    assert [c.id for c in found.claims] == ["boundary-shift", "untied-smaller", "monotone", "just-smoother", "absolute-inexact"]
+    assert [c.id for c in found.claims] == ["boundary-shift", "monotone", "just-smoother", "absolute-unlearned"]
     document = json.loads(next(tmp_path.glob("4.10/*/findings.json")).read_text())
     jsonschema.validate(document, json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text()))
 

@@ -39,22 +39,17 @@ def correlations(config: Config, lab: Lab, passed: bool) -> Part:
     for name, group in groups.items():
         inputs = ss.SparseFeatures(4, density=config.group_density, groups=group)
         sweep = ss.Sweep(ss.Bottleneck(4, 2), inputs, seeds=config.seed_range(lab), restarts=8)
-        run = lab.train(sweep, config.recipe(2000, points=512), name=f"t8-{name}")
-        # Independent features may pair up in three equally good ways: the best restart would be chosen by evaluation noise.
-        run = run.sel(restart=0) if name == "independent" else run.best("restart")
+        run = lab.train(sweep, config.recipe(2000, points=512), name=f"t8-{name}").best("restart")
         cos = cosines(run.W.values)
         within[name] = np.stack([cos[:, i, j] for i, j in SETS], axis=1)
         weights[name] = run.best("seed").W.values
-    alone = "independent features"
     claims = [
         stats.claim(
             "T8-correlated",
             "Correlated features are orthogonal (|cos| < 0.05 in both sets) in at least 90% of seeds",
             stats.fraction((np.abs(within["correlated"]) < 0.05).all(1)),
             ">= 0.9",
-            stats.Control(
-                alone, stats.fraction((np.abs(within["independent"]) < 0.05).all(1)), "which two share is then arbitrary"
-            ),
+            stats.Control("anti-correlated features", stats.fraction((np.abs(within["anti-correlated"]) < 0.05).all(1))),
             passed,
         ),
         stats.claim(
@@ -62,7 +57,7 @@ def correlations(config: Config, lab: Lab, passed: bool) -> Part:
             "Anti-correlated features are antipodal (cos < -0.95 in both sets) in at least 90% of seeds",
             stats.fraction((within["anti-correlated"] < -0.95).all(1)),
             ">= 0.9",
-            stats.Control(alone, stats.fraction((within["independent"] < -0.95).all(1))),
+            stats.Control("correlated features", stats.fraction((within["correlated"] < -0.95).all(1))),
             passed,
         ),
     ]
@@ -93,7 +88,7 @@ def correlations(config: Config, lab: Lab, passed: bool) -> Part:
 
 
 def dynamics(config: Config, lab: Lab, passed: bool) -> Part:
-    """T10: plain training at constant learning rate; do dimensionalities change when, and only when, the loss drops?"""
+    """T10: plain training at constant learning rate; do dimensionalities change when the loss drops?"""
     inputs = ss.SparseFeatures(6, density=config.group_density, groups=(ss.Correlated((0, 1, 2)), ss.Correlated((3, 4, 5))))
     seeds = config.seed_range(lab, 16)
     recipe = ss.Recipe.faithful(steps=config.dynamics_steps, points=256, shared=True, history=config.snapshots)
@@ -102,19 +97,22 @@ def dynamics(config: Config, lab: Lab, passed: bool) -> Part:
     d = measure.dimensionality(history.W).transpose("seed", "step", "feature").values
     loss = history.loss.transpose("seed", "step").values
     moves, drops = np.abs(np.diff(d, axis=1)).sum(-1), -np.diff(np.log(loss), axis=1)
-    rng = np.random.default_rng(lab.seed)
-    together = np.array([spearmanr(a, b).statistic for a, b in zip(moves, drops, strict=True)])
-    shuffled = np.array([spearmanr(a, rng.permutation(b)).statistic for a, b in zip(moves, drops, strict=True)])
+    rank = np.array([[spearmanr(a, b).statistic for b in drops] for a in moves])  # moves of a seed, drops of another
+    own, count = np.diag(rank), len(rank)
+    other = (rank.sum(1) - own) / (count - 1)
+    first, second = (np.array([rank[i, (i + k) % count] for i in range(count)]) for k in (1, 2))
     cos = cosines(history.W.isel(step=-1).values)
     across = np.array([(c[:3, 3:] < -0.4).any(1).all() for c in cos])
     claim = stats.claim(
         "T10-jumps",
-        "Between snapshots, feature dimensionalities move most when the loss drops most (rank correlation over training)",
-        stats.estimate(together),
-        ">= 0.3",
-        stats.Control("the same loss drops in shuffled order", stats.estimate(shuffled)),
+        "Feature dimensionalities move when the loss of the same network drops, beyond what all networks share at that time",
+        stats.estimate(own - other),
+        "excludes 0",
+        stats.Control("the drops of one other network against those of another", stats.estimate(first - second)),
         passed,
-        note="The bound 0.3 is ours: TMS shows the coincidence as a picture and names no number.",
+        note=f"Rank correlation over training between moves and drops of log loss: {own.mean():.2f} with a network's own, "
+        f"{other.mean():.2f} with those of others (moves and drops both fade with time). An earlier control, drops in shuffled "
+        "order, could not tell these apart and was replaced after review.",
     )
     steps = history.step.values
     table = pd.DataFrame(

@@ -5,9 +5,8 @@ dial. Three places are watched while it turns: the phase boundary of two feature
 dimensionalities of many features (T5, T6), and the absolute value model (T13).
 
 GELU differs from ReLU where interference lives: just below zero, where ReLU is silent and GELU reaches -0.170 at z = -0.752.
-With tied weights the scale of z is fixed by the feature itself, so this cannot be rescaled away; an untied encoder can grow
-until GELU looks sharp. "Just smoother" is made a claim about structure: every phase and every plateau that one of the two
-activations has, the other has as well.
+With tied weights the scale of z is fixed by the feature itself, so this cannot be rescaled
+away. "Just smoother" is made a claim about structure: the named phases and plateaus of one activation are those of the other.
 
 Prior observations: Lad & Kostolansky (MIT, 2023) and a survey of 26 activations (LessWrong, March 2025) both report slightly
 less superposition with GELU than with ReLU.
@@ -75,32 +74,27 @@ PRESETS = {
 def boundary(run: SweepRun) -> np.ndarray:
     """(..., seed) density below which both features are kept, from networks of n=2, m=1 with an axis "density".
 
-    Halfway, in the logarithm, between the sparsest density without an antipodal pair and the next sparser one.
+    Halfway, in the logarithm, between the densest density with an antipodal pair and the next denser one.
     """
     w = run.W.transpose(..., "density", "seed", "hidden", "feature").values[..., 0, :]
     pair = theory.two_feature_phase(w[..., 0], w[..., 1]) == theory.PHASES.index("antipodal")
     grid = np.log(run.density.values)
-    order = np.argsort(grid)
+    order = np.argsort(-grid)
     pair, grid = pair[..., order, :], grid[order]
-    first_without = np.argmin(pair, axis=-2)  # grid ascends from sparse to dense
     middle = np.concatenate([[grid[0]], (grid[1:] + grid[:-1]) / 2])
-    out = np.exp(middle[first_without])
-    return np.where(pair.all(axis=-2), np.exp(grid[-1]), out)
+    return np.where(pair.any(axis=-2), np.exp(middle[np.argmax(pair, axis=-2)]), np.exp(grid[-1]))
 
 
-def phase_boundaries(config: Config, lab: Lab, seeds: range, steps: int) -> dict[bool, np.ndarray]:
-    """{tied: (sharpness, seed) boundary} at the configured importance ratio."""
-    grid = ss.logspace(*BOUNDARY_RANGE, config.boundary_points)
-    out = {}
-    for tied in (True, False):
-        toy = ss.TwoLayer(2, 1, activation="gelu", tied=tied)
-        over = {"sharpness": list(config.sharpness), "density": grid}
-        inputs = ss.SparseFeatures(2, importance=(1.0, config.ratio))
-        run = lab.train(
-            ss.Sweep(toy, inputs, over=over, seeds=seeds, restarts=12), ss.Recipe.fast(steps=steps), name=f"boundary-{tied}"
-        )
-        out[tied] = boundary(run.best("restart"))
-    return out
+def phase_boundaries(config: Config, lab: Lab, seeds: range, steps: int) -> np.ndarray:
+    """(sharpness, seed) boundary at the configured importance ratio, tied weights.
+
+    Untied weights are left out: with ReLU their optimum is not attained (a vanishing encoder weight with a growing decoder
+    weight), so an encoder cannot tell which features are kept.
+    """
+    over = {"sharpness": list(config.sharpness), "density": ss.logspace(*BOUNDARY_RANGE, config.boundary_points)}
+    inputs = ss.SparseFeatures(2, importance=(1.0, config.ratio))
+    sweep = ss.Sweep(ss.Bottleneck(2, 1, activation="gelu"), inputs, over=over, seeds=seeds, restarts=12)
+    return boundary(lab.train(sweep, ss.Recipe.fast(steps=steps), name="boundary").best("restart"))
 
 
 def plateaus(run: SweepRun, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,10 +167,10 @@ def run(config: Config, lab: Lab) -> Findings:
     )
 
     edges = phase_boundaries(config, lab, seeds, config.steps)
-    shift = {tied: e[gelu] / e[relu] for tied, e in edges.items()}
+    shift = edges[gelu] / edges[relu]
     step = (BOUNDARY_RANGE[0] / BOUNDARY_RANGE[1]) ** (1 / (config.boundary_points - 1)) - 1
     half = len(seeds) // 2
-    same = edges[True][relu][:half] / edges[True][relu][half : 2 * half]
+    same = edges[relu][:half] / edges[relu][half : 2 * half]
     star = (
         measure.dims_per_feature(large.W).sel(density=float(grid[-1]), method="nearest").transpose("sharpness", "seed").values
     )
@@ -188,11 +182,20 @@ def run(config: Config, lab: Lab) -> Findings:
     near, random = plateaus(large, lab.seed)
     there = (near >= 0.05) & (near >= 2 * random)  # (sharpness, level, seed)
     maps, present = phases_present(config, lab, seeds, config.steps)
-    missing = (there[gelu] != there[relu]).sum(axis=0) + (present["gelu"] != present["relu"]).sum(axis=1)
-    linear_missing = (present["identity"] != present["relu"]).sum(axis=1)
+    between = (there[gelu] != there[relu]).sum(axis=0) + (present["gelu"] != present["relu"]).sum(axis=1)
+    neighbour = np.roll(np.arange(len(seeds)), 1)
+    noise = (there[relu] != there[relu][:, neighbour]).sum(axis=0) + (present["relu"] != present["relu"][neighbour]).sum(axis=1)
+    missing = between - noise
+    linear_missing = (present["identity"] != present["relu"]).sum(axis=1) - (present["relu"] != present["relu"][neighbour]).sum(
+        axis=1
+    )
 
     absolute = absolute_value(config, lab, seeds)
     losses = absolute.loss.transpose("sharpness", "seed").values
+    linear = 0.1 * (1 / 3 - 0.1 / 4)  # per feature: |x| answered by its mean, density 0.1
+    unlearned = (
+        (absolute.loss_per_feature.transpose("sharpness", "seed", "feature").values > 0.5 * linear).sum(-1).astype(float)
+    )
     halves = half_absolute_neurons(absolute.W.values, absolute.W_out.values).sum(-1)  # (sharpness, seed)
     passed = gate.passed
     claims = [
@@ -200,20 +203,11 @@ def run(config: Config, lab: Lab) -> Findings:
             "boundary-shift",
             "With tied weights GELU needs sparser features to keep both: its phase boundary lies at least 5% lower in density "
             f"(importance ratio {config.ratio:g})",
-            stats.estimate(shift[True]),
+            stats.estimate(shift, stat="median"),
             "<= 0.95",
-            stats.Control("ReLU against ReLU with other seeds", stats.estimate(same), "no shift but seed noise"),
+            stats.Control("ReLU against ReLU with other seeds", stats.estimate(same, stat="median"), "no shift but seed noise"),
             passed,
             note=f"Ratio of boundary densities, GELU / ReLU. The grid resolves {step:.1%}.",
-        ),
-        stats.claim(
-            "untied-smaller",
-            "Untied weights, free to grow, undo part of the shift",
-            stats.estimate_difference(np.abs(np.log(shift[True])), np.abs(np.log(shift[False])), paired=True),
-            "> 0.01",
-            stats.Control("ReLU against ReLU", stats.estimate(np.abs(np.log(same)) - np.abs(np.log(same)))),
-            passed,
-            note="|log shift| tied minus untied.",
         ),
         stats.claim(
             "monotone",
@@ -222,39 +216,39 @@ def run(config: Config, lab: Lab) -> Findings:
             ">= 0.9",
             stats.Control("s in shuffled order", stats.estimate(shuffled)),
             passed,
-            note=f"D* at density {grid[-1]:.3g}, n={config.n}, m={config.m}.",
+            note=f"D* at density {grid[-1]:.3g}, n={config.n}, m={config.m}. Ranks weigh "
+            f"the flat tail of large s like the move "
+            "before it; the curve below shows both.",
         ),
         stats.claim(
             "just-smoother",
-            "GELU is just smoother: no phase and no plateau is present for one activation and absent for the other",
+            "GELU is just smoother: no more named phases and polytope levels differ between GELU and ReLU than between "
+            "two ReLU seeds, within half a one",
             stats.estimate(missing),
-            "<= 0",
-            stats.Control("linear model against ReLU", stats.estimate(linear_missing), "it lacks the antipodal phase"),
+            "within [-0.5, 0.5]",
+            stats.Control("linear model against ReLU (phases)", stats.estimate(linear_missing), "it lacks the antipodal phase"),
             passed,
-            note="Number of phases (n=2, m=1) and plateaus (large model) that only one of the two has, per seed.",
+            note="Phases of n=2, m=1 and levels of the large model present for one "
+            "activation only, minus the same count between "
+            "neighbouring ReLU seeds. Subtraction and margin were introduced after review: two ReLU seeds alone differ in "
+            f"{noise.mean():.2g}. Phases or levels without a name here would not be noticed.",
         ),
         stats.claim(
-            "absolute-inexact",
-            "With a hidden GELU, two neurons per feature do not reach |x| exactly (median loss above 1e-6)",
-            stats.estimate(losses[gelu], stat="median"),
-            "> 1e-6",
-            stats.Control("hidden ReLU", stats.estimate(losses[relu], stat="median"), "it is exact"),
+            "absolute-unlearned",
+            "With a hidden GELU training leaves |x| unlearned for at least one of three features that a ReLU learns (median)",
+            stats.estimate(unlearned[gelu], stat="median"),
+            ">= 1",
+            stats.Control("hidden ReLU", stats.estimate(unlearned[relu], stat="median")),
             passed,
-            note="GELU(kx) + GELU(-kx) tends to k|x|: exactness would take infinite weights. This says how far training gets. "
-            "Loss: sum over features, mean over samples; best of 16 restarts.",
+            note="A feature is unlearned when its loss exceeds half of that of the best "
+            "linear answer; best of 16 restarts. This is "
+            "about training: GELU(kx) + GELU(-kx) tends to k|x|, so weights exist that come as close as one likes.",
         ),
     ]
     frame = pd.DataFrame(
         [
-            {
-                "s": s if np.isfinite(s) else 64.0,
-                "boundary density": e.mean(),
-                "lo": e.min(),
-                "hi": e.max(),
-                "weights": "tied" if tied else "untied",
-            }
-            for tied, table in edges.items()
-            for s, e in zip(sharp, table, strict=True)
+            {"s": s if np.isfinite(s) else 64.0, "boundary density": np.median(e), "lo": e.min(), "hi": e.max()}
+            for s, e in zip(sharp, edges, strict=True)
         ]
     )
     stars = measure.dims_per_feature(large.W).transpose("sharpness", "density", "seed").values
@@ -268,11 +262,11 @@ def run(config: Config, lab: Lab) -> Findings:
     table = pd.DataFrame(
         {
             "s": [label(s) for s in sharp],
-            "boundary tied": edges[True].mean(1),
-            "boundary untied": edges[False].mean(1),
+            "boundary density": np.median(edges, axis=1),
             "D* sparse": star.mean(1),
             "share at D=1/2": near[:, LEVELS.index(0.5)].mean(1),
             "median loss |x|": np.median(losses, axis=1),
+            "unlearned features of 3": np.median(unlearned, axis=1),
             "half-absolute neurons of 6": halves.mean(1),
         }
     )
@@ -281,11 +275,11 @@ def run(config: Config, lab: Lab) -> Findings:
         Figure(
             "boundary",
             plots.lines_with_band(
-                frame, "s", "boundary density", "weights", lo="lo", hi="hi", log_x=True,
+                frame, "s", "boundary density", lo="lo", hi="hi", log_x=True,
                 x_title="sharpness s (64 stands for ReLU)", y_title="boundary density",
             ),
             f"Density below which the lesser of two features (importance {config.ratio:g}) is kept in a shared dimension; "
-            f"mean and range over {len(seeds)} seeds.",
+            f"median and range over {len(seeds)} seeds.",
         ),
         *(
             Figure(
@@ -320,10 +314,9 @@ def run(config: Config, lab: Lab) -> Findings:
     ]  # fmt: skip
     verdict = next(c.verdict for c in claims if c.id == "just-smoother")
     summary = (
-        f"GELU's boundary sits at {shift[True].mean():.3g} of ReLU's density with tied weights, at {shift[False].mean():.3g} "
-        "untied. "
-        f"'Just smoother' is {verdict}: on average {missing.mean():.2g} phases or plateaus belong to one activation only. "
-        f"|x| costs {np.median(losses[gelu]):.2g} with GELU and {np.median(losses[relu]):.2g} with ReLU."
+        f"GELU's phase boundary sits at {np.median(shift):.3g} of ReLU's density. 'Just smoother' is {verdict}: "
+        f"{between.mean():.2g} named phases or levels differ between the two, {noise.mean():.2g} between seeds of ReLU alone. "
+        f"Dimensions per feature at density {grid[-1]:.2g}: {star[gelu].mean():.2g} (GELU), {star[relu].mean():.2g} (ReLU)."
     )
     return Findings(gate=gate, claims=claims, figures=figures, tables={"homotopy": table}, summary=summary)
 

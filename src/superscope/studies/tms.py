@@ -120,5 +120,5 @@ def run(config: Config, lab: Lab) -> Findings:
         claims=claims,
         figures=[figure for part in parts for figure in part.figures],
         tables={name: table for part in parts for name, table in part.tables.items()},
-        summary=f"{held} of {len(claims)} published findings are reproduced with a control that fails. " + "; ".join(rest),
+        summary=f"{held} of {len(claims)} claims about the paper's findings hold with a control that fails. " + "; ".join(rest),
     )
