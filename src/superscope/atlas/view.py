@@ -101,7 +101,7 @@ def _provenance(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("preset", document["preset"]), ("seed", str(document["seed"])), ("engine", document["engine"])]
     rows += [("wall time", show_seconds(document["seconds"])), ("CPU time", show_seconds(document["cpu_seconds"]))]
     if document["resumed"]:
-        rows.append(("resumed", f"{len(document['resumed'])} units from an earlier session, their time is included"))
+        rows.append(("resumed", f"{len(document['resumed'])} units from an earlier run, their time is included"))
     rows += [("finished", document["finished"]), *document["versions"].items(), ("checksum", document["checksum"])]
     return [(name, value) for name, value in rows if value]
 
