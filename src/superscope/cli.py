@@ -1,4 +1,4 @@
-"""The command line: ``superscope problems | run | show | atlas | doctor``.
+"""The command line: ``superscope problems | run | show | atlas | zoo | corpus | doctor``.
 
 ``run`` adds the fields of the chosen study's Config to its own options.
 A mistake of the user is one line on stderr that quotes the input and says what would have worked, and exit code 2.
@@ -22,8 +22,9 @@ from typing import Any, NoReturn
 import tyro
 from rich.console import Console
 
-from superscope import catalogue, doctor, findings, store, studies, terminal
-from superscope.options import Atlas, Doctor, Problems, Run, Show
+from superscope import catalogue, cli_models, doctor, findings, store, studies, terminal
+from superscope.errors import UserError
+from superscope.options import Atlas, Corpus, Doctor, Problems, Run, Show, Zoo
 
 HELP = """\
 superscope: open problems on superposition, one command each.
@@ -35,6 +36,8 @@ commands:
   run         run a study:              superscope run 4.7
   show        the last findings:        superscope show 4.7
   atlas       the site of all findings: superscope atlas --open
+  zoo         the bundled language models
+  corpus      build the labelled corpus: superscope corpus build
   doctor      what this machine can run, and what is missing
 
 examples:
@@ -48,10 +51,6 @@ Each command has its own --help.
 
 
 FLAVOUR = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
-
-
-class UserError(Exception):
-    """A mistake of the user: printed as one line, exit code 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -272,5 +271,7 @@ COMMANDS: dict[str, tuple[type, Any]] = {
     "run": (Run, _run),
     "show": (Show, _show),
     "atlas": (Atlas, _atlas),
+    "zoo": (Zoo, cli_models.zoo),
+    "corpus": (Corpus, cli_models.corpus),
     "doctor": (Doctor, _doctor),
 }

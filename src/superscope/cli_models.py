@@ -1,0 +1,85 @@
+"""Commands about language models and their corpus: ``superscope zoo | corpus``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from superscope.errors import UserError
+from superscope.options import Corpus, Zoo
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+
+
+def zoo(args: Zoo) -> int:
+    """List the bundled models, or train one of them anew."""
+    from superscope.lms import zoo as models
+
+    if args.train is not None:
+        return _train(args)
+    rows = models.table()
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = Table(title="bundled language models", title_justify="left")
+    for column in rows[0] if rows else ("name",):
+        table.add_column(column, justify="left" if column in ("name", "activation") else "right")
+    for row in rows:
+        table.add_row(*(f"{x / 1e6:.1f}M" if key == "tokens" else str(x) for key, x in row.items()))
+    console = Console()
+    console.print(table)
+    console.print(
+        "Also by name when the Hugging Face hub is reachable or was: gpt2, solu-1l..4l, gelu-1l..4l, attn-only-1l..4l,\n"
+        "pythia-*; and any local folder saved by transformers or in HookedTransformer format: superscope.lms.load(folder)",
+        highlight=False,
+    )
+    return 0
+
+
+def _train(args: Zoo) -> int:
+    import difflib
+
+    from superscope.lms import corpus as texts
+    from superscope.lms import zoo as models
+
+    if args.train not in models.MINIS:
+        near = difflib.get_close_matches(str(args.train), models.MINIS, n=1, cutoff=0.0)
+        raise UserError(f"no bundled model {args.train!r}; nearest is {near[0]!r} (all: {', '.join(models.MINIS)})")
+    if args.corpus is None:
+        raise UserError("--train needs --corpus FOLDER; make one with: superscope corpus build --out FOLDER")
+    try:
+        folder = args.out / "training" / args.train
+        model = models.train(args.train, args.corpus, folder, _say)
+        mini = models.MINIS[args.train]
+        splits = {"validation": texts.load(args.corpus, model.tokenizer), "sample": texts.sample(model.tokenizer)}
+        models.export(args.train, mini.shape, mini.recipe, folder, model.tokenizer, splits, args.out)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    print(f"trained: superscope.lms.load({str(args.out / args.train)!r})")
+    return 0
+
+
+def corpus(args: Corpus) -> int:
+    """Build a corpus or show what is in one."""
+    from superscope.lms import corpus as texts
+
+    if args.action == "build":
+        manifest: dict[str, Any] = texts.build(args.out, args.cache, args.source, _say)
+        for name, facts in manifest["files"].items():
+            print(f"{name}: {facts['documents']} documents, {facts['bytes'] / 1e6:.1f} MB in {len(facts['genres'])} genres")
+        missing = [row["name"] for row in manifest["sources"] if "missing" in row]
+        if missing:
+            print(f"missing sources: {', '.join(missing)}; genres that are absent: {manifest['absent genres'] or 'none'}")
+    else:
+        place = args.folder / "corpus.json" if args.folder else texts.sample_folder() / "sample.json"
+        if args.folder is not None:
+            texts.read_manifest(args.folder)
+        print(place.read_text(), end="")
+    return 0

@@ -1,0 +1,10 @@
+"""Language models: a labelled corpus, small transformers trained on it, published models, and their activations.
+
+model = superscope.lms.load("gelu-1l-mini")
+text = superscope.lms.corpus.sample(model.tokenizer)
+"""
+
+from superscope.lms import corpus
+from superscope.lms.model import CONTROLS, LanguageModel, ModelError, bundled, load, snapshot, snapshots, untrained
+
+__all__ = ["CONTROLS", "LanguageModel", "ModelError", "bundled", "corpus", "load", "snapshot", "snapshots", "untrained"]

@@ -1,0 +1,44 @@
+"""Interventions on a running model, as TransformerLens hooks. Each says what it assumes and when it misleads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superscope.lms.model import LanguageModel, rows_to_tensor
+
+Hook = tuple[str, Callable[..., Any]]
+
+
+def project_out(name: str, basis: np.ndarray, mean: np.ndarray) -> Hook:
+    """Replace what the values at hook `name` have inside the subspace by its mean over data (mean ablation).
+
+    basis: (k, d) orthonormal; mean: (d,). Assumes that the mean is a typical value: where the subspace is bimodal, the mean
+    is a value that never occurs, and the loss overstates what the subspace carries.
+    """
+    frame = torch.from_numpy(np.asarray(basis, dtype=np.float32))
+    inside = torch.from_numpy(np.asarray(mean, dtype=np.float32)) @ frame.T
+
+    def hook(value: Tensor, hook: Any = None) -> Tensor:
+        return value - (value @ frame.T - inside) @ frame
+
+    return name, hook
+
+
+def replace_with(name: str, value: Tensor) -> Hook:
+    """Put `value` (broadcastable) in place of what is at hook `name`."""
+
+    def hook(old: Tensor, hook: Any = None) -> Tensor:
+        return value.expand_as(old)
+
+    return name, hook
+
+
+def mean_loss(model: LanguageModel, tokens: np.ndarray, hooks: list[Hook] | None = None, batch: int = 16) -> np.ndarray:
+    """(row,) mean nats per token of every row of `tokens` (row, position), with `hooks` in place."""
+    parts = np.array_split(tokens, max(1, -(-len(tokens) // batch)))
+    return np.concatenate([model.loss(rows_to_tensor(part), hooks or []).mean(dim=1).numpy() for part in parts])

@@ -1,0 +1,80 @@
+"""Attention heads: what their patterns and circuits do. Each measure is a number per head with a known null.
+
+Patterns are (batch, head, query, key); OV and QK circuits are products of the weights (Elhage et al. 2021).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def repeated_tokens(vocabulary: int, period: int, rows: int, seed: int, bos: int = 0) -> Tensor:
+    """(rows, 1 + 2 * period) int64: BOS, then a string of random tokens (never BOS) twice."""
+    rng = np.random.default_rng([seed, period])
+    string = rng.integers(0, vocabulary - 1, (rows, period))
+    string = string + (string >= bos)
+    out = np.concatenate([np.full((rows, 1), bos), string, string], axis=1)
+    return torch.from_numpy(out.astype(np.int64))
+
+
+def prefix_matching(pattern: Tensor, period: int) -> Tensor:
+    """(head,) mean attention from the second copy's tokens to the token AFTER their first occurrence (Olsson et al. 2022).
+
+    pattern: (batch, head, query, key) on `repeated_tokens`. 1 for a perfect induction head; about 1 / length for uniform
+    attention.
+    """
+    queries = torch.arange(1 + period, pattern.shape[-2], device=pattern.device)
+    return pattern[:, :, queries, queries - period + 1].float().mean(dim=(0, 2))
+
+
+def previous_token(pattern: Tensor) -> Tensor:
+    """(head,) mean attention to the token just before (from the third position on)."""
+    queries = torch.arange(2, pattern.shape[-2], device=pattern.device)
+    return pattern[:, :, queries, queries - 1].float().mean(dim=(0, 2))
+
+
+def copying_score(weights_ov: Tensor) -> float:
+    """sum(eigenvalues) / sum(|eigenvalues|) of a square (token, token) or (d, d) circuit (Elhage et al. 2021).
+
+    +1 when the circuit only copies, 0 +- a few hundredths for a random one, -1 when it only suppresses. Give it a low-rank
+    factor's small product: the non-zero eigenvalues of A B are those of B A.
+    """
+    values = torch.linalg.eigvals(weights_ov.double())
+    total = float(values.abs().sum())
+    return float(values.real.sum()) / total if total else 0.0
+
+
+def random_copying_scores(d_model: int, rank: int, draws: int, seed: int) -> np.ndarray:
+    """(draws,) copying scores of random rank-`rank` circuits in `d_model` dimensions: the null of `copying_score`.
+
+    For rank 32 in 128 dimensions the mean is 0.006 and the standard deviation 0.046.
+    """
+    rng = np.random.default_rng([seed, d_model, rank])
+    pairs = rng.normal(size=(draws, 2, d_model, rank))
+    return np.array([copying_score(torch.from_numpy(b.T @ a)) for a, b in pairs])
+
+
+def identification_rank(codes: np.ndarray, readout: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
+    """(token,) how many other tokens a token's code speaks for more than for itself: 0 means identified (top-1).
+
+    codes: (vocabulary, d_head) value vectors; readout: (d_head, vocabulary), the way from a value vector to logits. `tokens`
+    restricts the rows. Ties count against the token, so that a code of zeros identifies nothing.
+    """
+    chosen = np.arange(len(codes)) if tokens is None else np.asarray(tokens)
+    out = np.empty(len(chosen), dtype=np.int64)
+    for start in range(0, len(chosen), 512):
+        part = chosen[start : start + 512]
+        logits = codes[part] @ readout
+        own = logits[np.arange(len(part)), part]
+        out[start : start + 512] = (logits >= own[:, None]).sum(axis=1) - 1
+    return out
+
+
+def leading_directions(codes: np.ndarray, k: int) -> np.ndarray:
+    """`codes` (vocabulary, d_head) with only their k largest singular directions kept (not centred: a code is used as it
+    is).
+    """
+    _, _, vt = np.linalg.svd(codes, full_matrices=False)
+    return (codes @ vt[:k].T) @ vt[:k]

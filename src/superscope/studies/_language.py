@@ -1,0 +1,39 @@
+"""What studies of language models share: which models stand for the replicates, the text, and the published rung."""
+
+from __future__ import annotations
+
+from superscope import lms
+from superscope.lab import Lab
+from superscope.lms.corpus import Split
+from superscope.lms.model import LanguageModel
+
+
+def replicates(name: str, most: int | None = None) -> list[str]:
+    """A bundled model and its twins of other seeds: "gelu-1l-mini", "gelu-1l-mini-s1", ...; at most `most`."""
+    there = [one for one in lms.bundled() if one == name or (one.startswith(f"{name}-s") and one[len(name) + 2 :].isdigit())]
+    if not there:
+        raise lms.ModelError(f"no bundled model {name!r}; there are {', '.join(lms.bundled()) or 'none'}")
+    return there[:most]
+
+
+_KEPT: dict[str, Split] = {}  # by the tokenizer's digest: tokenising the sample takes a second
+
+
+def sample_for(model: LanguageModel) -> Split:
+    """The shipped sample in the tokens of `model`."""
+    digest = model.tokenizer.digest
+    if digest not in _KEPT:
+        _KEPT.clear()
+        _KEPT[digest] = lms.corpus.sample(model.tokenizer)
+    return _KEPT[digest]
+
+
+def published(name: str, lab: Lab) -> LanguageModel | None:
+    """The published model, or None with the reason in the provenance: the third rung is skipped, never silently."""
+    if not name:
+        return None
+    try:
+        return lms.load(name)
+    except lms.ModelError as error:
+        lab.note(f"published rung skipped: {error}")
+        return None

@@ -1,0 +1,145 @@
+"""Training: the lean module equals HookedTransformer, matched seeds match, a killed training goes on as if nothing happened."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from superscope import store
+from superscope.lms import backend, training
+from superscope.lms.training import Recipe
+from superscope.lms.transformer import ACTIVATIONS, Shape, Transformer, initialise
+
+SMALL = Shape(n_layers=1, d_model=16, n_heads=2, d_mlp=32, n_ctx=12, d_vocab=40)
+RECIPE = Recipe(steps=12, rows=4, warmup=3, snapshots=(0, 4))
+TOKENS = np.random.default_rng(0).integers(1, 40, 2000).astype(np.uint16)
+
+
+def run(folder, shape=SMALL, recipe=RECIPE, **options):
+    return training.train(shape, recipe, TOKENS, folder, compile=False, autocast=False, **options)
+
+
+@pytest.mark.parametrize("shape", [
+    *(dataclasses.replace(SMALL, act_fn=act, n_layers=2) for act in ACTIVATIONS),
+    dataclasses.replace(SMALL, d_mlp=0, n_layers=2, positions="shortformer"),
+], ids=lambda s: f"{s.act_fn}-{s.d_mlp}")  # fmt: skip
+def test_logits_equal_hooked_transformer(shape):
+    model = Transformer(shape)
+    initialise(model, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():  # off the initial zeros and ones
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    hooked = backend.from_shape(shape, dict(model.state_dict()))
+    tokens = torch.randint(40, (3, 12), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (model.logits(tokens) - hooked(tokens)).abs().max() < 1e-4
+        hooked_loss = hooked(torch.cat([tokens, tokens[:, :1]], dim=1)[:, :12], return_type="loss")
+        assert abs(float(model.loss(tokens)) - float(hooked_loss)) < 1e-4
+
+
+def test_models_of_a_seed_start_from_the_same_tensors():
+    models = {act: Transformer(dataclasses.replace(SMALL, act_fn=act)) for act in ACTIVATIONS}
+    for model in models.values():
+        initialise(model, 5)
+    states = {act: model.state_dict() for act, model in models.items()}
+    for name, value in states["gelu"].items():
+        assert all(torch.equal(value, states[act][name]) for act in ACTIVATIONS)
+    other = Transformer(SMALL)
+    initialise(other, 6)
+    assert not torch.equal(other.embed.W_E, models["gelu"].embed.W_E)
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    gelu, relu = (training.Batches(TOKENS, dataclasses.replace(SMALL, act_fn=a), RECIPE, 0) for a in ("gelu", "relu"))
+    assert torch.equal(gelu(7), relu(7))
+    assert not torch.equal(gelu(7), gelu(8))
+    rows = torch.cat([gelu(step) for step in range(gelu.count // RECIPE.rows)])[:, 1:].tolist()
+    assert len({tuple(r) for r in rows}) == len(rows)  # an epoch uses no row twice
+    other = training.Batches(TOKENS, SMALL, dataclasses.replace(RECIPE, seed=1), 0)
+    assert not torch.equal(other(7), gelu(7))
+
+
+def test_a_killed_training_goes_on_with_the_same_losses(tmp_path):
+    straight = run(tmp_path / "straight")
+    for stop in (3, 5, None):
+        resumed = run(tmp_path / "resumed", stop_after=stop)
+    assert training.history(tmp_path / "resumed") == training.history(tmp_path / "straight")
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name])
+    assert sorted(p.name for p in (tmp_path / "resumed" / "snapshots").iterdir()) == [
+        "000000.safetensors",
+        "000004.safetensors",
+    ]
+
+
+def test_a_killed_curriculum_goes_on_too(tmp_path):
+    shape = dataclasses.replace(SMALL, d_mlp=0, n_layers=2, n_ctx=64, positions="shortformer", d_vocab=300)
+    recipe = Recipe(steps=2, rows=2, curriculum=True, repeats=0.5)
+    tokens = np.random.default_rng(0).integers(1, 300, 4000).astype(np.uint16)
+    options = {"compile": False, "autocast": False}
+    training.train(shape, recipe, tokens, tmp_path / "a", stop_after=4, **options)
+    for stop in (1, 3):
+        training.train(shape, recipe, tokens, tmp_path / "b", stop_after=stop, **options)
+    first, second = (store.read_json(tmp_path / x / "state.json") for x in "ab")
+    assert first["lesson"] == second["lesson"] == 4
+    assert first["step"] == 0
+    import safetensors.torch
+
+    one, two = (safetensors.torch.load_file(tmp_path / x / "checkpoint.safetensors") for x in "ab")
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_training_learns_a_pattern(tmp_path):
+    tokens = np.tile(np.arange(1, 11), 300).astype(np.uint16)  # 1..10 over and over: the next token is determined
+    recipe = Recipe(steps=150, rows=8, lr=1e-2, warmup=5)
+    model = training.train(SMALL, recipe, tokens, tmp_path, compile=False, autocast=False)
+    losses = [loss for _, loss in training.history(tmp_path)]
+    assert losses[0] > 3
+    assert losses[-1] < 0.5
+    predicted = model.logits(torch.tensor([[0, 3, 4, 5]]))[0, -1].argmax()
+    assert int(predicted) == 6
+
+
+def test_repeated_strings_weigh_only_what_is_determined():
+    tokens, weight = training.repeated_strings(np.random.default_rng(0), 5, 20, np.arange(3, 9), (4, 8))
+    assert tokens.shape == (5, 21)
+    assert set(tokens.unique().tolist()) <= set(range(3, 9))
+    for row, use in zip(tokens, weight, strict=True):
+        period = int((use == 0).sum())
+        assert 4 <= period <= 8
+        assert torch.equal(row[period:], row[:-period])
+
+
+def test_mistakes_are_explained(tmp_path):
+    run(tmp_path, stop_after=2)
+    with pytest.raises(ValueError, match="another model or recipe"):
+        run(tmp_path, recipe=dataclasses.replace(RECIPE, seed=3))
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="damaged"):
+        run(tmp_path)
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        training.train(SMALL, RECIPE, TOKENS[:20], tmp_path / "x", compile=False)
+    with pytest.raises(ValueError, match="not divisible"):
+        Shape(d_model=10, n_heads=4)
+    with pytest.raises(ValueError, match="expected one of"):
+        Shape(act_fn="swish")
+
+
+def test_without_a_compiler_training_goes_on_eagerly(monkeypatch):
+    def broken(function):
+        def call(*args):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    said = []
+    monkeypatch.setattr(torch, "compile", broken)
+    model = Transformer(SMALL)
+    initialise(model, 0)
+    losses = training._compiled(model, True, said.append)
+    tokens = torch.randint(1, 40, (2, 13))
+    assert torch.equal(losses(tokens), model.loss(tokens))
+    assert torch.equal(losses(tokens), model.loss(tokens))
+    assert len(said) == 1
+    assert "without it" in said[0]
