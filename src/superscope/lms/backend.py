@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,16 +76,34 @@ def published(name: str) -> HookedTransformer:
     return _frozen(_lens().HookedTransformer.from_pretrained_no_processing(name, device="cpu", dtype=torch.float32))
 
 
-def hugging_face(folder: Path) -> HookedTransformer:
-    """A causal language model saved by `transformers` in a local folder."""
+def hugging_face(folder: Path, gguf: str | None = None) -> HookedTransformer:
+    """A model saved by `transformers` in a local folder (or as a GGUF file in it): causal language models, and T5.
+
+    T5 becomes a `HookedEncoderDecoder`; everything else a HookedTransformer.
+    """
     lens = _lens()
     from transformer_lens import loading_from_pretrained as loading
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, T5ForConditionalGeneration
 
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    config = loading.get_pretrained_model_config(str(folder), fold_ln=False, device="cpu")
-    state = loading.get_pretrained_state_dict(str(folder), config, model, dtype=torch.float32)
-    hooked = lens.HookedTransformer(config, move_to_device=False)
+    options: dict[str, Any] = {"local_files_only": True, **({"gguf_file": gguf} if gguf else {})}
+    t5 = AutoConfig.from_pretrained(folder, **options).model_type == "t5"
+    model = (T5ForConditionalGeneration if t5 else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, **options)
+    with tempfile.TemporaryDirectory(prefix="hf-") as plain:  # TransformerLens guesses the architecture from names in the path
+        model.config.architectures = [type(model).__name__]
+        # transformers 5 no longer writes two names that TransformerLens reads. T5 has relative positions and no longest input.
+        if model.config.model_type == "gpt2":
+            model.config.n_ctx = model.config.n_positions
+        if t5:
+            model.config.n_positions = 512
+        model.config.save_pretrained(plain)
+        config = loading.get_pretrained_model_config(plain, fold_ln=False, device="cpu")
+        state = loading.get_pretrained_state_dict(plain, config, model, dtype=torch.float32)
+    config.tokenizer_name = None  # the folder's tokenizer.json is read by `model`
+    if t5:
+        config.attention_dir = "bidirectional"  # the decoder's cross-attention is refused otherwise
+        hooked = lens.HookedEncoderDecoder(config, move_to_device=False)
+    else:
+        hooked = lens.HookedTransformer(config, move_to_device=False)
     hooked.load_state_dict(loading.fill_missing_keys(hooked, state), strict=False)
     return _frozen(hooked)
 

