@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -92,6 +93,20 @@ class Lab:
         from rich.progress import track
 
         yield from track(iterable, description=label, console=Console(stderr=True))
+
+    @contextlib.contextmanager
+    def bar(self, total: int, label: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar with an ETA for work that reports how much of it is done: ``advance(done, total)``."""
+        if self.quiet:
+            yield lambda done, total: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(label, total=total)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def _ledger(self) -> dict[str, list[float]]:
         path = self.folder / "ledger.json"

@@ -151,7 +151,7 @@ def train(
     losses = _compiled(model, compile, say)
     kind = torch.bfloat16
     saved = began = time.monotonic()
-    done = 0
+    done = since = 0
     while state.types or state.step <= recipe.steps:
         if not state.types and state.step in recipe.snapshots:
             save_weights(model, folder / "snapshots" / f"{state.step:06d}.safetensors")
@@ -194,9 +194,9 @@ def train(
         finished = not state.types and state.step == recipe.steps
         if now - saved > every_seconds or finished or done == stop_after:
             state.seconds += now - began
-            began = saved = now
+            left = (recipe.steps - state.step) * (now - began) / max(1, done - since)
+            began, saved, since = now, now, done
             _checkpoint(folder, model, optimiser, state)
-            left = (recipe.steps - state.step) * state.seconds / max(1, state.step)
             say(f"step {state.step}/{recipe.steps}, loss {value:.3f}, about {left / 60:.0f} min left")
         if done == stop_after:
             break
@@ -274,7 +274,7 @@ def _restore(folder: Path, model: Transformer, recipe: Recipe, device: str) -> S
     try:
         with safe_open(path, framework="pt", device=device) as file:
             state: dict[str, Any] = json.loads(file.metadata()["state"])
-            model.load_state_dict({k[6:]: file.get_tensor(k) for k in file if k.startswith("model.")})
+            model.load_state_dict({k[6:]: file.get_tensor(k) for k in file.keys() if k.startswith("model.")})  # noqa: SIM118 (it is no mapping)
     except Exception as error:  # safetensors raises its own kinds
         raise ValueError(f"{path} is damaged ({error}): remove it to train from the start") from None
     state["losses"] = [(int(a), float(b)) for a, b in state["losses"]]
@@ -287,6 +287,6 @@ def _restore_moments(folder: Path, model: Transformer, optimiser: torch.optim.Ad
     with safe_open(folder / "checkpoint.safetensors", framework="pt", device=device) as file:
         for number, parameter in _parameters(optimiser):
             prefix = f"optimiser.{number}."
-            found = {k.removeprefix(prefix): file.get_tensor(k) for k in file if k.startswith(prefix)}
+            found = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118 (it is no mapping)
             if found:
                 optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in found.items()}

@@ -47,6 +47,8 @@ def _minis() -> dict[str, Mini]:
             out[f"{act}-1l-mini{tail}"] = Mini(Shape(act_fn=act), Recipe(seed=seed, snapshots=snapshots))
         recipe = Recipe(seed=seed, repeats=0.15, curriculum=True)
         out[f"attn-only-2l-mini{tail}"] = Mini(Shape(n_layers=2, d_mlp=0, positions="shortformer"), recipe)
+    # Same start as gelu-1l-mini, other batch order: what of a model its start alone decides.
+    out["gelu-1l-mini-reordered"] = Mini(Shape(), Recipe(seed=100, init_seed=0))
     for act in ("gelu", "solu_ln"):
         out[f"{act}-2l-mini"] = Mini(Shape(n_layers=2, act_fn=act), Recipe())
     return out
