@@ -16,6 +16,7 @@ from .alignment import (
     participation_ratio_null,
     weight_kurtosis,
 )
+from .allocation import Allocation, best_allocation
 from .dimensionality import (
     capacity,
     dimensionality,
@@ -37,6 +38,7 @@ from .geometry import (
     ideal_levels,
     ideals_of_size,
 )
+from .hinges import hinge_floor, shared_hinges, spline_floor
 from .interference import (
     ActiveLoss,
     coherence,
@@ -47,14 +49,16 @@ from .interference import (
     superposition_of,
     welch_bound,
 )
+from .motifs import Motifs, motifs
 from .polysemanticity import features_per_neuron, lecomte_count, max_over_sum
 
 __all__ = [
-    "ActiveLoss", "BasisAlignment", "Component", "activation_kurtosis", "analytic_direction", "attack_increase",
-    "basis_alignment", "capacity", "classify", "coherence", "dimensionality", "dims_per_feature", "features_per_neuron",
+    "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis", "analytic_direction",
+    "attack_increase", "basis_alignment", "best_allocation", "capacity", "classify", "coherence", "dimensionality",
+    "dims_per_feature", "features_per_neuron",
     "features_recovered", "features_represented", "frame_potential", "frame_potential_bound", "geometry",
-    "geometry_null", "geometry_table", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix",
-    "lecomte_count", "loss_by_active", "max_over_sum", "norm_capped_count", "norms", "nulls", "participation_ratio",
-    "participation_ratio_null", "pgd_increase", "represented", "responses", "superposition_of", "theory",
-    "vulnerability", "weight_kurtosis", "welch_bound",
+    "geometry_null", "geometry_table", "hinge_floor", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix",
+    "lecomte_count", "loss_by_active", "max_over_sum", "motifs", "norm_capped_count", "norms", "nulls", "participation_ratio",
+    "participation_ratio_null", "pgd_increase", "represented", "responses", "shared_hinges", "spline_floor",
+    "superposition_of", "theory", "vulnerability", "weight_kurtosis", "welch_bound",
 ]  # fmt: skip

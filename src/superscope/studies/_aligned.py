@@ -1,0 +1,38 @@
+"""Two-layer toys whose decoder starts aligned with the encoder, and the careful recipe that keeps their outputs alive.
+
+An output ReLU whose input is negative for both signs of its feature gets no gradient. With independent Xavier weights that
+is so for about a quarter of all features at step 0, and where inputs are sparse nothing revives them. With W_out = |W|^T every
+feature's own response is positive for either sign, so every output begins alive; a small scale and a warm-up keep the early
+interference of all features with all others from switching outputs off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import superscope as ss
+from superscope.toys import Target
+
+
+@dataclass(frozen=True)
+class Aligned(ss.TwoLayer):
+    """y = g(W_out f(W x + b_h) + b) for |x|, x^2 and other even functions; W_out starts as |W|^T."""
+
+    tied: bool = False
+    hidden_activation: str = "relu"
+    target: str | Target = "abs"
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Initial parameters, float32: Xavier-normal W, W_out = |W|^T, biases as in TwoLayer."""
+        out = super().initial(rng)
+        if "W_out" in out:
+            out["W_out"] = np.abs(out["W"]).T.copy()
+        return out
+
+
+def careful(steps: int, lr: float = 5e-3, **changes: Any) -> ss.Recipe:
+    """A recipe with a long warm-up and a moderate learning rate."""
+    return ss.Recipe.fast(steps=steps, lr=lr, warmup=0.3, **changes)

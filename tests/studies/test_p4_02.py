@@ -1,0 +1,48 @@
+"""4.2: the monosemantic baseline in closed form, aligned starts, and the contract on a small run."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import superscope as ss
+from superscope import studies
+from superscope.studies import p4_02_absolute_value_variants as study
+from superscope.studies._aligned import Aligned
+
+TINY = {
+    "n": 8, "m": 6, "densities": (1.0, 0.1, 0.01), "seeds": 5, "steps": 400, "null_draws": 10, "pair_features": 4,
+    "pair_steps": 100,
+}  # fmt: skip
+
+
+def test_costs_of_whole_neurons_by_monte_carlo():
+    p = 0.3
+    x = ss.SparseFeatures(1, p, ss.SignedUniform()).draw(np.random.default_rng(0), 400_000)[:, 0].astype(float)
+    hinge = np.maximum(x, 0)
+    line = np.polyval(np.polyfit(hinge, np.abs(x), 1), hinge)
+    found = study.costs(1, np.ones(1), p)[0]
+    assert found == pytest.approx([np.abs(x).var(), ((np.abs(x) - line) ** 2).mean(), 0], rel=0.02)
+
+
+def test_outputs_start_alive_only_when_aligned():
+    rng = np.random.default_rng(0)
+    for toy, dead in ((Aligned(50, 20), False), (ss.AbsoluteValue(50, 20), True)):
+        start = toy.initial(rng)
+        w, out = start["W"], start["W_out"]
+        response = np.stack([(np.maximum(s * w, 0) * out.T).sum(0) for s in (1, -1)])
+        assert bool((response <= 0).all(0).any()) == dead
+
+
+def test_contract_on_a_small_run(tmp_path: Path):
+    found = studies.get("4.2").run(out=tmp_path, quiet=True, **TINY)
+    assert [c.id for c in found.claims][:2] == ["exact", "pays"]
+    by_id = {c.id: c for c in found.claims}
+    assert by_id["exact"].control.estimate.value == 0  # five neurons cannot do it
+    document = json.loads(next(tmp_path.glob("4.2/*/findings.json")).read_text())
+    jsonschema.validate(document, json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text()))
