@@ -12,7 +12,7 @@ def test_a_constructed_smuggler_is_recognised_and_an_honest_layer_is_not():
         values, effects = smuggling.planted_layer(1500, 64, True, seed)
         assert smuggling.smuggling_correlation(smuggling.layernorm_scale(values), effects) < -0.5
         values, effects = smuggling.planted_layer(1500, 64, False, seed)
-        assert abs(smuggling.smuggling_correlation(smuggling.layernorm_scale(values), effects)) < 0.5
+        assert abs(smuggling.smuggling_correlation(smuggling.layernorm_scale(values), effects)) < 0.1
 
 
 def test_unrelated_scale_and_effects_do_not_correlate():

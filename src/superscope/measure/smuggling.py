@@ -45,7 +45,7 @@ def planted_layer(tokens: int, neurons: int, smuggles: bool, seed: int) -> tuple
     rng = np.random.default_rng([seed, tokens, neurons])
     sparse = rng.random(tokens) < 0.5
     amount = rng.uniform(1, 2, tokens)
-    values = 0.01 * rng.random((tokens, neurons))
+    values = 0.01 * amount[:, None] * rng.random((tokens, neurons))  # in proportion, or else size alone would concentrate
     values[sparse, 0] += amount[sparse]
     width = neurons // 4
     even = np.sqrt((1 - 1 / neurons) / (1 - width / neurons))  # what gives both the same LayerNorm scale
