@@ -24,10 +24,13 @@ def test_table_is_the_generated_one() -> None:
     assert shown.split("<!-- end -->")[0] == catalogue.markdown_table(), "paste the output of: superscope problems --markdown"
 
 
-def test_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks("README.md")
-    exec(compile(code, "README.md", "exec"), {})
+def test_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+    toys, models = blocks("README.md")
+    exec(compile(toys, "README.md", "exec"), {})
     assert "density" in capsys.readouterr().out
+    exec(compile(models, "README.md", "exec"), {})
+    trained, shuffled = (float(x) for x in re.findall(r"tensor\(([\d.]+)\)", capsys.readouterr().out))
+    assert trained + 2 < shuffled
 
 
 def test_study_in_one_file_fulfils_the_contract(tmp_path: Path) -> None:

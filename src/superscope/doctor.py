@@ -15,7 +15,11 @@ from typing import Literal
 from superscope import catalogue, store, studies
 
 REQUIRED = ("numpy", "scipy", "torch", "xarray", "zarr", "pandas", "pyarrow", "plotly", "jinja2", "rich", "tyro")
-OPTIONAL = {"ray": "sweeps on several machines, --executor ray (pip install ray)"}
+OPTIONAL = {
+    "ray": "sweeps on several machines, --executor ray (pip install ray)",
+    "transformer-lens": "language models, studies 4.21 and on, zoo, neuroscope (pip install 'superscope[lm]')",
+    "tokenizers": "language models (pip install 'superscope[lm]')",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ def examine(out: Path) -> list[Check]:
     checks += [_fused(), _folder(out)]
     built = studies.built()
     checks.append(Check("studies", "ok" if built else "optional", f"{len(built)} of {len(catalogue.problems())} built"))
+    models = len(list(store.shipped("models").glob("*/config.json")))
+    checks.append(Check("bundled models", "ok" if models else "optional", f"{models} language models" if models else "none"))
     bundled = store.bundled_results()
     recorded = len(list(bundled.glob(f"*/*/{store.FINDINGS}"))) if bundled else 0
     detail = f"{recorded}, shown until you run your own" if recorded else "none came with this installation"

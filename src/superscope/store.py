@@ -179,11 +179,17 @@ def run_folder(out: Path | str | None, problem: str, preset: str, config: Any, s
     return Path(out or DEFAULT_OUT) / problem / f"{preset}-{key}"
 
 
-def bundled_results() -> Path | None:
-    """The recorded findings that come with superscope: inside the package, or in the checkout it was imported from."""
+def shipped(name: str) -> Path:
+    """A folder that comes with superscope ("results", "models", "corpus"): in the package, or in its checkout."""
     here = Path(__file__).resolve()
-    candidates = (here.parent / "results", here.parents[2] / "results")
-    return next((folder for folder in candidates if folder.is_dir()), None)
+    inside = here.parent / name
+    return inside if inside.is_dir() else here.parents[2] / name
+
+
+def bundled_results() -> Path | None:
+    """The recorded findings that come with superscope, if any do."""
+    folder = shipped("results")
+    return folder if folder.is_dir() else None
 
 
 def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:

@@ -5,6 +5,19 @@ text = superscope.lms.corpus.sample(model.tokenizer)
 """
 
 from superscope.lms import corpus
-from superscope.lms.model import CONTROLS, LanguageModel, ModelError, bundled, load, snapshot, snapshots, untrained
+from superscope.lms.model import (
+    CONTROLS,
+    LanguageModel,
+    ModelError,
+    bundled,
+    load,
+    rows_to_tensor,
+    snapshot,
+    snapshots,
+    untrained,
+)
 
-__all__ = ["CONTROLS", "LanguageModel", "ModelError", "bundled", "corpus", "load", "snapshot", "snapshots", "untrained"]
+__all__ = [
+    "CONTROLS", "LanguageModel", "ModelError", "bundled", "corpus", "load", "rows_to_tensor", "snapshot", "snapshots",
+    "untrained",
+]  # fmt: skip

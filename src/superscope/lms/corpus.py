@@ -226,9 +226,8 @@ def read_documents(path: Path, sha256: str | None = None) -> list[Document]:
 
 
 def sample_folder() -> Path:
-    """Where the shipped sample lies: in the repository, or inside the installed package."""
-    here = Path(__file__).resolve().parents[1]
-    return next((p for p in (here / "corpus", here.parents[1] / "corpus") if p.is_dir()), here.parents[1] / "corpus")
+    """Where the shipped sample lies."""
+    return store.shipped("corpus")
 
 
 def sample(tokenizer: Tokenizer, limit_documents: int | None = None) -> Split:

@@ -184,9 +184,8 @@ def untrained(shape: Shape, tokenizer: Tokenizer, seed: int = 0, name: str = "un
 
 
 def models_folder() -> Path:
-    """Where the bundled models lie: in the repository, or inside the installed package."""
-    here = Path(__file__).resolve().parents[1]
-    return next((p for p in (here / "models", here.parents[1] / "models") if p.is_dir()), here.parents[1] / "models")
+    """Where the bundled models lie."""
+    return store.shipped("models")
 
 
 def bundled() -> list[str]:
