@@ -1,6 +1,11 @@
 """Training: the lean module equals HookedTransformer, matched seeds match, a killed training goes on as if nothing happened."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from superscope.lms.training import Recipe
 from superscope.lms.transformer import ACTIVATIONS, Shape, Transformer, initialise
 
 SMALL = Shape(n_layers=1, d_model=16, n_heads=2, d_mlp=32, n_ctx=12, d_vocab=40)
+LONG = Recipe(steps=400, rows=4, warmup=3)
 RECIPE = Recipe(steps=12, rows=4, warmup=3, snapshots=(0, 4))
 TOKENS = np.random.default_rng(0).integers(1, 40, 2000).astype(np.uint16)
 
@@ -71,6 +77,26 @@ def test_a_killed_training_goes_on_with_the_same_losses(tmp_path):
         "000000.safetensors",
         "000004.safetensors",
     ]
+
+
+def test_kill_9_costs_nothing_that_was_checkpointed(tmp_path):
+    """A real process, really killed at some step that nobody chose."""
+    code = (
+        "import numpy as np; from tests.lms.test_training import TOKENS, SMALL, LONG; from superscope.lms import "
+        "training; import sys;"
+        "training.train(SMALL, LONG, TOKENS, sys.argv[1], compile=False, autocast=False, every_seconds=0)"
+    )
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=Path(__file__).parents[2])
+    while not (folder / "state.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert store.read_json(folder / "state.json")["step"] < LONG.steps
+    resumed, straight = run(folder, recipe=LONG), run(tmp_path / "straight", recipe=LONG)
+    assert training.history(folder) == training.history(tmp_path / "straight")
+    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), straight.parameters(), strict=True))
 
 
 def test_a_killed_curriculum_goes_on_too(tmp_path):

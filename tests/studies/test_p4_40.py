@@ -32,7 +32,7 @@ def test_untrained_models_of_a_seed_have_the_same_neurons(monkeypatch, tmp_path)
     }
     monkeypatch.setattr(study, "load", made.__getitem__)
     config = study.Config(second="relu-1l-mini", rows=2, rotations=1)
-    found = study.compare(config, Lab(0, "quick", tmp_path))
+    found = study.compare(study.arms(config), config, Lab(0, "quick", tmp_path))
     by_arm = {row["arm"]: row for row in found}
     assert by_arm[study.ITSELF]["index-matched"] > 0.9
     assert by_arm[study.SAME_START]["index-matched"] > 0.8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from superscope import lms
 from superscope.lab import Lab
 from superscope.lms.corpus import Split
@@ -26,6 +28,11 @@ def sample_for(model: LanguageModel) -> Split:
         _KEPT.clear()
         _KEPT[digest] = lms.corpus.sample(model.tokenizer)
     return _KEPT[digest]
+
+
+def published_names(names: Sequence[str], lab: Lab) -> list[str]:
+    """`names` if all of them can be loaded, else none of them, with the reason in the provenance."""
+    return list(names) if names and all(published(name, lab) for name in names) else []
 
 
 def published(name: str, lab: Lab) -> LanguageModel | None:

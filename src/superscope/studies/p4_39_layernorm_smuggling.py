@@ -58,9 +58,15 @@ class Config:
     controls: tuple[str, ...] = ("solu-1l-mini", "gelu-1l-mini", "relu-1l-mini")  # layers without one
     rows: int = 48  # rows of 256 tokens
     top: int = 5  # neurons of the concentration
+    published: tuple[str, ...] = ()  # published models for the third rung, such as "solu-1l" "gelu-1l"
 
 
-PRESETS = {"quick": Config(), "standard": Config(rows=300), "full": Config(rows=2000)}
+_PUBLISHED = ("solu-1l", "gelu-1l")
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(rows=300, published=_PUBLISHED),
+    "full": Config(rows=2000, published=_PUBLISHED),
+}
 
 
 @dataclass(frozen=True)
@@ -238,6 +244,8 @@ def run(config: Config, lab: Lab) -> Findings:
         ),
     ]  # fmt: skip
     every = list(found.values())
+    for name in _language.published_names(config.published, lab):
+        every.append(lab.unit(f"published-{name}", partial(examine, name, config, lab.seed)))
     numbers = [key for key in solu[0] if not isinstance(solu[0][key], list) and key != "model"]
     tables = {
         "models": pd.DataFrame([{"model": one["model"], **{key: one.get(key) for key in numbers}} for one in every]),

@@ -59,9 +59,15 @@ class Config:
     second: str = "solu_ln-1l-mini"  # its partner with another activation; or relu-1l-mini, solu-1l-mini
     rows: int = 64  # rows of 256 tokens
     rotations: int = 2  # random bases for the baseline
+    published: tuple[str, ...] = ()  # two published models for the third rung, such as "gelu-1l" "solu-1l"
 
 
-PRESETS = {"quick": Config(), "standard": Config(rows=500, rotations=5), "full": Config(rows=4000, rotations=10)}
+_PUBLISHED = ("gelu-1l", "solu-1l")  # gelu-1l's config names a fixed initialisation, so the pair may share its start
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(rows=300, rotations=3, published=_PUBLISHED),
+    "full": Config(rows=4000, rotations=10, published=_PUBLISHED),
+}
 
 
 @dataclass(frozen=True)
@@ -97,9 +103,8 @@ def arms(config: Config) -> list[tuple[str, str, str]]:
     return out + ([(REORDERED, first[0], reordered)] if reordered in lms.bundled() else [])
 
 
-def compare(config: Config, lab: Lab) -> list[dict[str, Any]]:
-    """One pass over the text feeds all comparisons."""
-    wanted = arms(config)
+def compare(wanted: list[tuple[str, str, str]], config: Config, lab: Lab) -> list[dict[str, Any]]:
+    """One pass over the text feeds all comparisons (arm, a, b)."""
     models = {name: load(name) for name in {m for _, a, b in wanted for m in (a, b)}}
     some = models[wanted[0][1]]
     rows = _language.sample_for(some).rows(some.n_ctx, limit=config.rows, seed=lab.seed)
@@ -140,7 +145,7 @@ def weights(a: LanguageModel, b: LanguageModel) -> dict[str, float]:
 
 def run(config: Config, lab: Lab) -> Findings:
     """All arms in one pass; the rules are asked of every pair of models."""
-    found = lab.unit("comparisons", lambda: compare(config, lab))
+    found = lab.unit("comparisons", lambda: compare(arms(config), config, lab))
 
     def arm(name: str, key: str) -> list[float]:
         return [row[key] for row in found if row["arm"] == name]
@@ -191,6 +196,8 @@ def run(config: Config, lab: Lab) -> Findings:
             gate.passed,
         ),
     ]  # fmt: skip
+    if names := _language.published_names(config.published, lab):
+        found += lab.unit("published", lambda: compare([("published", names[0], names[1])], config, lab))
     table = pd.DataFrame([{k: v for k, v in row.items() if k not in ("index", "best", "raw index")} for row in found])
     same, other = (np.mean(arm(name, "index-matched")) for name in (SAME_START, OTHER_SEED))
     summary = (
