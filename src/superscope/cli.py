@@ -1,4 +1,4 @@
-"""The command line: ``superscope problems | run | show | atlas | zoo | corpus | doctor``.
+"""The command line: ``superscope problems | run | show | atlas | zoo | corpus | neuroscope | doctor``.
 
 ``run`` adds the fields of the chosen study's Config to its own options.
 A mistake of the user is one line on stderr that quotes the input and says what would have worked, and exit code 2.
@@ -24,7 +24,7 @@ from rich.console import Console
 
 from superscope import catalogue, cli_models, doctor, findings, store, studies, terminal
 from superscope.errors import UserError
-from superscope.options import Atlas, Corpus, Doctor, Problems, Run, Show, Zoo
+from superscope.options import Atlas, Corpus, Doctor, Neuroscope, Problems, Run, Show, Zoo
 
 HELP = """\
 superscope: open problems on superposition, one command each.
@@ -37,6 +37,7 @@ commands:
   show        the last findings:        superscope show 4.7
   atlas       the site of all findings: superscope atlas --open
   zoo         the bundled language models
+  neuroscope  what makes each neuron fire: superscope neuroscope gelu-1l-mini
   corpus      build the labelled corpus: superscope corpus build
   doctor      what this machine can run, and what is missing
 
@@ -260,6 +261,12 @@ def _atlas(args: Atlas) -> int:
     return 0
 
 
+def _neuroscope(args: Neuroscope) -> int:
+    from superscope import cli_neuroscope
+
+    return cli_neuroscope.neuroscope(args)
+
+
 def _doctor(args: Doctor) -> int:
     checks = doctor.examine(args.out)
     terminal.print_checks(Console(), checks)
@@ -273,5 +280,6 @@ COMMANDS: dict[str, tuple[type, Any]] = {
     "atlas": (Atlas, _atlas),
     "zoo": (Zoo, cli_models.zoo),
     "corpus": (Corpus, cli_models.corpus),
+    "neuroscope": (Neuroscope, _neuroscope),
     "doctor": (Doctor, _doctor),
 }

@@ -140,3 +140,33 @@ class Corpus:
     """where downloaded packages are kept"""
     source: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="from")] = ()
     """your own text instead: PATH:genre (a folder or a UTF-8 file) or hf:DATASET:genre; may be given several times"""
+
+
+@dataclass
+class Neuroscope:
+    """What makes every neuron of a layer fire: top documents, the whole range, labels, tokens, logits, the best short rule.
+
+    Examples: superscope neuroscope gelu-1l-mini --open, superscope neuroscope solu_ln-1l-mini --rows 500,
+    superscope neuroscope gpt2 --layer 3 --corpus corpus-full
+
+    Writes pages beside the atlas. An interrupted run goes on where it stopped; a finished one is not repeated.
+    """
+
+    model: tyro.conf.Positional[str]
+    """a bundled model (see superscope zoo), a TransformerLens name, or a folder"""
+    layer: int = 0
+    """which layer's neurons"""
+    corpus: str = "sample"
+    """`sample` (shipped), or a folder made with superscope corpus build, of which the validation split is read"""
+    rows: int | None = None
+    """only so many rows of text, drawn at random (default: all)"""
+    seed: int = 0
+    """of everything drawn at random"""
+    out: Path = Path("site")
+    """folder of the site"""
+    runs: Path = store.DEFAULT_OUT
+    """where reports are kept"""
+    open: bool = False
+    """open the page in a browser"""
+    quiet: bool = False
+    """no progress bars"""

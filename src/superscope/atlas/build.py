@@ -57,10 +57,16 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
         site.pages += 1
         site.with_findings += bool(context)
     index = pages.get_template("index.html").render(
-        groups=view.groups(shown), counts=view.counts(shown), verdicts=view.VERDICTS
+        groups=view.groups(shown), counts=view.counts(shown), verdicts=view.VERDICTS, scopes=neuroscope_pages(out)
     )
     store.atomic_write_many(out, {**_assets(), "index.html": index.encode()})
     return site
+
+
+def neuroscope_pages(out: Path) -> list[dict[str, Any]]:
+    """The heads of the neuroscope pages that lie in a site's folder, in order of their names."""
+    heads = [store.read_json(path) for path in sorted(out.glob("neuroscope/*/neuroscope.json"))]
+    return [head for head in heads if (out / head["page"]).exists()]
 
 
 def environment() -> jinja2.Environment:

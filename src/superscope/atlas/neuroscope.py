@@ -1,0 +1,227 @@
+"""Neuroscope pages: a table of all units of a layer, and one page that shows any of them.
+
+    neuroscope-gelu-1l-mini-L0.html         the table; its rows come from neuroscope/gelu-1l-mini-L0/table.js
+    neuroscope-gelu-1l-mini-L0-unit.html#7  unit 7; loads the one file of a few units that holds it
+
+Data are scripts that call one function, because a page opened from the disk may load scripts but not fetch files. Nothing in
+them is ever parsed as HTML: the pages put text in as text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from superscope import store
+from superscope.atlas import view
+from superscope.atlas.build import environment
+
+if TYPE_CHECKING:
+    from superscope.lms.judge import Judgement
+    from superscope.lms.neuroscope import Examples, UnitReports
+
+SHARD = 4  # units per file: some 100 kB
+FOLDER = "neuroscope"
+MANIFEST = "neuroscope.json"
+_LABELS = 8  # most enriched labels shown for a unit
+_FEWEST_FIRINGS = 5  # strong firings under a label before it is listed
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What `write` made: the table's page, and how many units it lists."""
+
+    index: Path
+    units: int
+
+
+def slug(model: str, place: str) -> str:
+    """A file name for a model and a layer or another place in it."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", f"{model}-{place}").strip("-.")
+
+
+def write(reports: UnitReports, out: Path | str, judgements: Sequence[Judgement] | None = None) -> Pages:
+    """Write the pages of one layer's units under `out` (the atlas's folder), with the rule judge's verdicts when given."""
+    out = Path(out)
+    name = slug(reports.model, f"L{reports.layer}" if reports.layer is not None else reports.title)
+    data = f"{FOLDER}/{name}"
+    table = _table(reports, judgements)
+    head = {
+        "name": name, "model": reports.model, "title": reports.title, "units": len(reports), "tokens": reports.n_tokens,
+        "corpus": reports.corpus, "page": f"neuroscope-{name}.html", "shard": SHARD, "kind": _kind(reports),
+    }  # fmt: skip
+    source = _Source(reports, judgements)
+    for start in range(0, len(reports), SHARD):
+        store.atomic_write_many(out, {f"{data}/units-{start // SHARD:04d}.js": _shard(source, start)})
+    files = {
+        f"{data}/table.js": _call("neuroscopeTable", table),
+        f"{data}/labels.js": _call("neuroscopeLabels", _labels(reports)),
+    }
+    pages = environment()
+    for template, page in (("neuroscope.html", head["page"]), ("neuroscope_unit.html", f"neuroscope-{name}-unit.html")):
+        files[str(page)] = pages.get_template(template).render(head=head, strong=f"{100 * _strong(reports):.1f}").encode()
+    static = resources.files("superscope.atlas").joinpath("static")
+    for asset in ("neuroscope.js", "neuroscope.css", "atlas.js", "atlas.css"):
+        files[f"assets/{asset}"] = static.joinpath(asset).read_bytes()
+    files[f"{data}/{MANIFEST}"] = store.dumps(head).encode()
+    store.atomic_write_many(out, files)
+    return Pages(out / str(head["page"]), len(reports))
+
+
+def _kind(reports: UnitReports) -> str:
+    return "neuron" if reports.layer is not None else "unit"
+
+
+def _strong(reports: UnitReports) -> float:
+    from superscope.lms.neuroscope import STRONG
+
+    return STRONG
+
+
+def _call(function: str, *values: Any) -> bytes:
+    """A script that hands `values` to `function`; ASCII, and with nothing in it that HTML could take for a tag."""
+    text = ",".join(json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
+    return f"{function}({view.embed(text)});\n".encode()
+
+
+def _short(value: float, digits: int = 3) -> float | None:
+    """`value` to so many significant digits."""
+    value = float(value)
+    if not math.isfinite(value) or value == 0:
+        return 0.0 if value == 0 else None
+    return float(f"{value:.{digits}g}")
+
+
+def _table(reports: UnitReports, judgements: Sequence[Judgement] | None) -> dict[str, Any]:
+    """Columns of the index page, one short row per unit."""
+    frame = reports.table
+    rows = []
+    for k, row in enumerate(frame.itertuples(index=False)):
+        verdict = judgements[k] if judgements is not None else None
+        rows.append(
+            [
+                int(row.unit), _short(row.density), _short(row.kurtosis), _short(row.high), _visible(row.token),
+                _short(row.token_share, 2), row.label, _short(row.enrichment), _short(row.label_share, 2),
+                _short(verdict.score, 2) if verdict else None, verdict.rule if verdict else "",
+            ]
+        )  # fmt: skip
+    return {"rows": rows, "judged": judgements is not None}
+
+
+def _labels(reports: UnitReports) -> dict[str, Any]:
+    """Enrichment of every label in every unit, for sorting by one label."""
+    from superscope.lms.neuroscope import FEWEST
+
+    out = {}
+    for kind, counts in reports.labels.items():
+        for name, row in zip(counts.names, counts.enrichment(FEWEST), strict=True):
+            if np.isfinite(row).any():
+                out[f"{kind}: {name}"] = [None if math.isnan(v) else round(float(v), 2) for v in row]
+    return out
+
+
+def _visible(text: str) -> str:
+    """A token as one can see it: line ends and tabs as signs, blanks as open boxes where they are all there is."""
+    shown = text.replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
+    return shown if shown.strip() else shown.replace(" ", "␣")
+
+
+class _Vocabulary:
+    """The tokens of one shard, numbered by first use."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self.pieces, self.number = pieces, dict[int, int]()
+
+    def __call__(self, token: int) -> int:
+        return self.number.setdefault(int(token), len(self.number))
+
+    def plain(self) -> list[str]:
+        return [self.pieces[token] for token in self.number]
+
+
+class _Source:
+    """Reports with what all units' pages need, worked out once."""
+
+    def __init__(self, reports: UnitReports, judgements: Sequence[Judgement] | None) -> None:
+        self.reports, self.judgements = reports, judgements
+        self.share = reports.share
+        rich = reports.enrichment()
+        rich = rich[(rich["enrichment"] > 0) & (rich["firings"] >= _FEWEST_FIRINGS)]
+        self.rich = {int(unit): rows.head(_LABELS) for unit, rows in rich.groupby("unit")}
+        documents = reports.split.documents
+        self.origin = [
+            f"{genre if segment == 'text' else f'{genre}: {segment}'} · {work}"
+            for genre, segment, work in zip(documents["genre"], documents["segment"], documents["work"], strict=True)
+        ]
+
+    def labels(self, k: int) -> list[list[Any]]:
+        if k not in self.rich:
+            return []
+        return [[r.kind, r.label, _short(r.enrichment), _short(r.share, 2), int(r.firings)] for r in self.rich[k].itertuples()]
+
+
+def _shard(source: _Source, start: int) -> bytes:
+    """Up to `SHARD` units: everything their pages show, tokens as numbers into a list of this file's own."""
+    words = _Vocabulary(source.reports.split.tokenizer.pieces)
+    units = [_unit(source, k, words) for k in range(start, min(start + SHARD, len(source.reports)))]
+    return _call("neuroscopeShard", start // SHARD, {"vocabulary": words.plain(), "units": units})
+
+
+def _unit(source: _Source, k: int, words: _Vocabulary) -> dict[str, Any]:
+    reports, share = source.reports, source.share[k]
+    verdict = source.judgements[k] if source.judgements is not None else None
+    moments = reports.moments
+    grams = reports.ngrams[k]
+    scale = max(abs(float(moments.high[k])), abs(float(moments.low[k])), 1e-30)
+    filled = np.flatnonzero(reports.histogram[k])
+    out: dict[str, Any] = {
+        "number": int(reports.numbers[k]),
+        "scale": _short(scale, 6),
+        "facts": {
+            "density": _short(moments.density[k]), "kurtosis": _short(moments.kurtosis[k]), "skew": _short(moments.skew[k]),
+            "mean": _short(moments.mean[k]), "sd": _short(math.sqrt(moments.variance[k])), "low": _short(moments.low[k]),
+            "high": _short(moments.high[k]), "strong": _short(reports.threshold[k]),
+        },
+        "histogram": {"first": int(filled[0]), "counts": reports.histogram[k, filled[0] : filled[-1] + 1].tolist()},
+        "labels": source.labels(k),
+        "grams": {
+            name: [[[words(t) for t in ids], _short(s, 2), _short(lift, 2)] for ids, s, lift in getattr(grams, name)]
+            for name in ("current", "previous", "bigrams")
+        },
+        "firings": grams.firings, "covered": _short(grams.covered, 2), "single": _short(grams.single, 2),
+        "top": _examples(source, reports.top, (k,), words, scale),
+        "strata": [
+            [_short(reports.edges[k, j], 3), _short(reports.edges[k, j + 1], 3), _short(share[j], 2),
+             _examples(source, reports.strata, (k, j), words, scale)]
+            for j in reversed(range(len(share)))
+        ],
+    }  # fmt: skip
+    if reports.logits is not None:
+        for side in ("up", "down"):
+            ids, values = getattr(reports.logits, side)[k], getattr(reports.logits, f"{side}_value")[k]
+            out[side] = [[words(i), _short(v)] for i, v in zip(ids, values, strict=True)]
+    if verdict is not None:
+        out["rule"] = [verdict.rule, _short(verdict.score, 2), _short(verdict.single_token_share, 2), _short(verdict.chance, 2)]
+    return out
+
+
+def _examples(source: _Source, examples: Examples, where: tuple[int, ...], words: _Vocabulary, scale: float) -> list[list[Any]]:
+    """[where the text is from, index of the peak, tokens, activations in thousandths of the scale] per window."""
+    split, out = source.reports.split, []
+    chosen = examples.at(where)
+    for peak, places, values in zip(chosen.place, chosen.places(), chosen.values, strict=True):
+        if peak < 0:
+            continue
+        inside = places >= 0
+        tokens = [words(t) for t in split.tokens[places[inside]].tolist()]
+        thousandths = np.rint(values[inside].astype(np.float64) / scale * 1000).astype(int).tolist()
+        out.append([source.origin[split.document[peak]], int((places[inside] < peak).sum()), tokens, thousandths])
+    return out
