@@ -36,3 +36,28 @@ class Aligned(ss.TwoLayer):
 def careful(steps: int, lr: float = 5e-3, **changes: Any) -> ss.Recipe:
     """A recipe with a long warm-up and a moderate learning rate."""
     return ss.Recipe.fast(steps=steps, lr=lr, warmup=0.3, **changes)
+
+
+def pairs_of(target: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both inputs of every output of a pairwise target, (outputs,) each: all i < j, or (0, 1), (2, 3), ..."""
+    first, second = np.triu_indices(n, 1) if target.endswith("-all-pairs") else (np.arange(0, n, 2), np.arange(1, n, 2))
+    return first, second
+
+
+@dataclass(frozen=True)
+class AlignedPairs(ss.TwoLayer):
+    """y = g(W_out f(W x + b_h) + b) for non-negative inputs and pairwise targets; outputs start as the mean positive weight of
+    their two inputs, so that each responds to both."""
+
+    tied: bool = False
+    hidden_activation: str = "relu"
+    hidden_bias: bool = True
+    target: str | Target = "max"
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Initial parameters, float32: Xavier-normal W, W_out from W, biases as in TwoLayer."""
+        out = super().initial(rng)
+        first, second = pairs_of(str(self.target), self.n_features)
+        positive = np.maximum(out["W"], 0).T
+        out["W_out"] = ((positive[first] + positive[second]) / 2).astype(np.float32)
+        return out
