@@ -342,7 +342,9 @@ def _figures(names: list[str], found: list[dict[str, Any]]) -> list[Figure]:
             capacity,
             f"Tokens that {names[0]}'s value code still identifies as its singular directions are removed.",
         ),
-        Figure("heads", scatter, "Every head: those that attend to prefixes are those that copy."),
+        Figure(
+            "heads", scatter, "Every head of every model: how well it attends to prefixes, and how well its circuit copies."
+        ),
         Figure(
             "frequency",
             deciles,

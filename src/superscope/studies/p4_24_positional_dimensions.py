@@ -62,7 +62,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(rows=200, planes=30, published="gpt2"),
+    "standard": Config(rows=100, planes=20, published="gpt2"),
     "full": Config(rows=1000, planes=100, published="gpt2"),
 }
 

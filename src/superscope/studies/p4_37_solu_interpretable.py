@@ -43,6 +43,8 @@ DISANALOGIES = [
     "and trained "
     "on far more text.",
     "The paper's judges were people; the blinded cards let people judge here too, but the verdicts below are the rule judge's.",
+    "The noise of the planted units was chosen after first tries, in which false firings filled their top documents "
+    "(AUC 0.84 to 0.96).",
     "Genre detectors are easy to state in this corpus, because its genres are labelled.",
 ]
 PAIR = ("gelu-1l-mini", "solu_ln-1l-mini")
