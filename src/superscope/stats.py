@@ -191,6 +191,8 @@ def _judge(estimate: Estimate, rule: Rule, control: Control) -> tuple[str, str]:
         if one.has_nan:
             few = "; too few replicates for an interval, and none has a value of its own" if one.method == EVERY else ""
             return "undecided", f"{who} is not a number: {one}{few}"
+    if estimate.few and estimate.n == 1:
+        return "undecided", f"{estimate}: one replicate decides nothing"
     position = estimate.against(rule)
     which = f"all {estimate.n} replicates" if estimate.few else "the interval"
     if position == "outside":

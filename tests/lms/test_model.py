@@ -148,7 +148,7 @@ def test_absent_models_name_a_stand_in(monkeypatch):
         raise OSError("no hub")
 
     monkeypatch.setattr(backend, "published", unreachable)
-    for name, stand_in in (("gelu-1l", "gelu-1l-mini"), ("attn-only-2l", "attn-only-2l-mini"), ("solu-2l", "solu_ln-2l-mini")):
+    for name, stand_in in (("gelu-1l", "gelu-1l-mini"), ("attn-only-2l", "attn-only-2l-mini"), ("solu-1l", "solu_ln-1l-mini")):
         with pytest.raises(lms.ModelError, match=stand_in):
             lms.load(name)
     with pytest.raises(lms.ModelError, match="nearest: gelu-1l"):

@@ -139,7 +139,7 @@ def test_repeated_strings_weigh_only_what_is_determined():
 
 def test_mistakes_are_explained(tmp_path):
     run(tmp_path, stop_after=2)
-    with pytest.raises(ValueError, match="another model or recipe"):
+    with pytest.raises(ValueError, match="another model, recipe or corpus"):
         run(tmp_path, recipe=dataclasses.replace(RECIPE, seed=3))
     (tmp_path / "checkpoint.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match="damaged"):

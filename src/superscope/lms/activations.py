@@ -5,7 +5,8 @@
     found["top"].place                       # (unit, 20) where in the split each unit's strongest tokens are
 
 A *unit set* is anything that turns the values at one hook into (batch, position, unit): neurons, directions, an SAE's
-encoder. The forward pass stops after the last layer that anyone reads. BOS positions are never counted. With `store` the
+encoder. The forward pass stops after the last layer that anyone reads. The BOS of a row is never counted; one that opens a
+document inside a row is (the rule judge leaves it out). With `store` the
 consumers' states are written every so often, and the same call goes on from there after a crash; what it returns is equal to
 the bit.
 """

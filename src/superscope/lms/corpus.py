@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -232,7 +233,8 @@ def sample_folder() -> Path:
 
 def sample(tokenizer: Tokenizer, limit_documents: int | None = None) -> Split:
     """The shipped sample, tokenised. `limit_documents` takes the first so many of its shuffled documents."""
-    documents = read_documents(sample_folder() / "sample.jsonl.gz")
+    facts = store.read_json(sample_folder() / "sample.json")
+    documents = read_documents(sample_folder() / "sample.jsonl.gz", facts["sha256"])
     return tokenise(documents[:limit_documents], tokenizer)
 
 
@@ -256,9 +258,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def cached_tokens(folder: Path | str, tokenizer: Tokenizer, split: str = "train") -> np.ndarray:
-    """(token,) ids of a split, memory-mapped from ``<split>-<tokenizer>.npy`` beside the corpus (made once, for training)."""
+    """(token,) ids of a split, memory-mapped from a ``.npy`` beside the corpus (made once, for training)."""
     folder = Path(folder)
-    path = folder / f"{split}-{tokenizer.digest[:12]}.npy"
+    path = folder / f"{split}-{tokenizer.digest[:12]}-{read_manifest(folder)['files'][split]['sha256'][:12]}.npy"
     if not path.exists():
         buffer = io.BytesIO()
         np.save(buffer, load(folder, tokenizer, split).tokens)
@@ -289,7 +291,7 @@ def build(
     for source in every:
         try:
             works = _capped(list(source.read(sources.fetch(source, cache))), source.cap_mb)
-        except (sources.SourceMissingError, StopIteration, OSError) as error:
+        except (sources.SourceMissingError, subprocess.SubprocessError, OSError, KeyError, ValueError) as error:
             if own:
                 raise CorpusError(f"{source.name}: {error}") from None
             report.append({"name": source.name, "genre": source.genre, "missing": str(error) or "its files are not there"})

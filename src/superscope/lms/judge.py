@@ -53,11 +53,13 @@ class Contexts:
     split: Split
     place: np.ndarray
     activations: np.ndarray
+    row: int = 255  # tokens of a row that the model saw together, beside BOS
 
     @cached_property
     def flat(self) -> tuple[np.ndarray, np.ndarray]:
-        """(token,) places and activations; a token in two windows counts once."""
+        """(token,) places and activations; a token in two windows counts once, BOS never."""
         there = (self.place >= 0) & ~np.isnan(self.activations)
+        there &= self.split.tokens[self.place] != self.split.tokenizer.bos
         place, first = np.unique(self.place[there], return_index=True)
         return place, self.activations[there][first].astype(np.float64)
 
@@ -92,7 +94,7 @@ def judge(contexts: Contexts) -> Judgement:
     firing_documents = np.unique(document[fires])
     if len(firing_documents) < 2:
         return Judgement(0.0, "too few documents with firings", 0.0, 0.0, int(fires.sum()), len(firing_documents))
-    features = _features(split, place)
+    features = _features(split, place, contexts.row)
     half = _halves(document, firing_documents)
     scores = []
     for train in (0, 1):
@@ -143,13 +145,16 @@ def interpretable(judgement: Judgement, threshold: float) -> bool:
 # -------------------------------------------------------------------------------------------------------------- learning
 
 
-def _features(split: Split, place: np.ndarray) -> np.ndarray:
+def _features(split: Split, place: np.ndarray, row: int) -> np.ndarray:
     """(kind, token) int32 codes of `KINDS`; -1 where there is no token before."""
     tokens = split.tokens[place].astype(np.int64)
     before = np.maximum(place - 1, 0)
-    inside = (place > 0) & (split.document[before] == split.document[place])
+    inside = (place > 0) & (split.document[before] == split.document[place]) & (place % row > 0)
     previous = np.where(inside, split.tokens[before].astype(np.int64), -1)
     form, group, characters = forms(split.tokenizer).of, word_classes(split), split.tokenizer.char_class.astype(np.int64)
+
+    # The label `previous` looks through the whole document; the model saw no further back than its row.
+    seen = (split.previous[place] > 0) & (split.previous[place] <= place % row)
 
     def behind(table: np.ndarray) -> np.ndarray:
         return np.where(previous >= 0, table[previous], -1)
@@ -157,7 +162,7 @@ def _features(split: Split, place: np.ndarray) -> np.ndarray:
     return np.stack(
         [
             form[tokens], behind(form), group[tokens], behind(group), characters[tokens], behind(characters),
-            split.segment[place], split.genre[place], split.previous[place] > 0,
+            split.segment[place], split.genre[place], seen,
         ]
     ).astype(np.int32)  # fmt: skip
 

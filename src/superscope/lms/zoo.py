@@ -8,7 +8,6 @@ the same order.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,9 +62,16 @@ def train(name: str, corpus_folder: Path, folder: Path, say: Callable[[str], Non
     tokenizer = Tokenizer.read(models_folder() / next(iter(bundled())) / "tokenizer.json")
     tokens = corpus.cached_tokens(corpus_folder, tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = training.train(mini.shape, mini.recipe, tokens, folder, bos=tokenizer.bos, device=device, say=say)
+    data = corpus.read_manifest(corpus_folder)["files"]["train"]["sha256"]
+    model = training.train(
+        mini.shape, mini.recipe, tokens, folder, bos=tokenizer.bos, data=f"{data} {tokenizer.digest}", device=device, say=say
+    )
     hooked = backend.from_shape(mini.shape, {k: v.cpu() for k, v in model.state_dict().items()})
-    return LanguageModel(name, hooked, tokenizer, {"shape": asdict(mini.shape), "init_seed": mini.recipe.seed}, "folder")
+    return LanguageModel(name, hooked, tokenizer, {"shape": asdict(mini.shape), "init_seed": _init_seed(mini.recipe)}, "folder")
+
+
+def _init_seed(recipe: Recipe) -> int:
+    return recipe.seed if recipe.init_seed is None else recipe.init_seed
 
 
 def export(
@@ -91,7 +97,7 @@ def export(
         "name": name,
         "shape": asdict(shape),
         "recipe": asdict(recipe),
-        "init_seed": recipe.seed if recipe.init_seed is None else recipe.init_seed,
+        "init_seed": _init_seed(recipe),
         "tokens": recipe.steps * recipe.rows * shape.n_ctx,
         "curriculum_steps": state["lesson"],
         "loss": {where: genre_losses(rounded, split) for where, split in texts.items()},
@@ -102,15 +108,16 @@ def export(
     }
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    store.atomic_write_bytes(folder / "model.safetensors", data)
-    store.atomic_write_json(folder / "config.json", facts)
-    store.atomic_write_text(folder / "tokenizer.json", tokenizer.inner.to_str())
-    store.atomic_write_text(folder / "README.md", card(facts))
+    files = {
+        "model.safetensors": data,
+        "tokenizer.json": tokenizer.inner.to_str().encode(),
+        "README.md": card(facts).encode(),
+        "config.json": store.dumps(facts).encode(),  # last: it vouches for the weights
+    }
     for step in recipe.snapshots:
-        (folder / "snapshots").mkdir(exist_ok=True)
-        shutil.copyfile(
-            training_folder / "snapshots" / f"{step:06d}.safetensors", folder / "snapshots" / f"{step:06d}.safetensors"
-        )
+        file = f"{step:06d}.safetensors"
+        store.atomic_write_bytes(folder / "snapshots" / file, (training_folder / "snapshots" / file).read_bytes())
+    store.atomic_write_many(folder, files)
     return facts
 
 
