@@ -20,6 +20,15 @@ def test_an_arc_is_told_from_a_turn():
         assert positions.helix(positions.planted_helix(255, 128, turns, 0.02, seed=0)).turns < 0.9
 
 
+def test_random_walks_are_smooth_but_no_helix():
+    for seed in range(4):
+        walk = positions.random_walk(255, 128, seed)
+        assert positions.helix(walk).r2 > 0.9
+        assert positions.helix(walk).r2 - positions.cubic(walk) < 0.1
+    planted = positions.planted_helix(255, 128, 2.5, 0.02, seed=0)
+    assert positions.helix(planted).r2 - positions.cubic(planted) > 0.3
+
+
 def test_rows_in_random_order_are_no_helix_but_keep_their_spectrum():
     rows = positions.planted_helix(255, 128, 2.5, 0.02, seed=1)
     shuffled = np.random.default_rng(0).permutation(rows)

@@ -14,8 +14,13 @@ from superscope.lms.model import LanguageModel, rows_to_tensor
 Hook = tuple[str, Callable[..., Any]]
 
 
-def project_out(name: str, basis: np.ndarray, mean: np.ndarray) -> Hook:
+EVERYWHERE, AFTER_BOS, ONLY_BOS = slice(None), slice(1, None), slice(0, 1)
+
+
+def project_out(name: str, basis: np.ndarray, mean: np.ndarray, where: slice = AFTER_BOS) -> Hook:
     """Replace what the values at hook `name` have inside the subspace by its mean over data (mean ablation).
+
+    Positions `where` are changed: not that of BOS unless asked, because heads rest there and ablating it is another experiment.
 
     basis: (k, d) orthonormal; mean: (d,). Assumes that the mean is a typical value: where the subspace is bimodal, the mean
     is a value that never occurs, and the loss overstates what the subspace carries.
@@ -24,16 +29,20 @@ def project_out(name: str, basis: np.ndarray, mean: np.ndarray) -> Hook:
     inside = torch.from_numpy(np.asarray(mean, dtype=np.float32)) @ frame.T
 
     def hook(value: Tensor, hook: Any = None) -> Tensor:
-        return value - (value @ frame.T - inside) @ frame
+        value = value.clone()
+        value[:, where] -= (value[:, where] @ frame.T - inside) @ frame
+        return value
 
     return name, hook
 
 
-def replace_with(name: str, value: Tensor) -> Hook:
-    """Put `value` (broadcastable) in place of what is at hook `name`."""
+def replace_with(name: str, value: Tensor, where: slice = EVERYWHERE) -> Hook:
+    """Put `value` (broadcastable) in place of what is at hook `name`, at the positions `where`."""
 
     def hook(old: Tensor, hook: Any = None) -> Tensor:
-        return value.expand_as(old)
+        new = old.clone()
+        new[:, where] = value
+        return new
 
     return name, hook
 

@@ -46,6 +46,25 @@ def helix(rows: np.ndarray, most_turns: float = 4.0) -> Helix:
     return Helix(best[0], best[1], scores, best[2])
 
 
+def cubic(rows: np.ndarray) -> float:
+    """R^2 of cubic polynomials in t on the first three components: what any slow drift gets without turning.
+
+    Principal components of a random walk are cosines of 1/2, 1 and 3/2 turns, so a high R^2 of `helix` alone shows smoothness
+    only.
+    """
+    centred = rows - rows.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    scores = u[:, :3] * s[:3]
+    columns = np.vander(np.linspace(-1, 1, len(rows)), 4)
+    fitted = columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
+    return float(1 - ((scores - fitted) ** 2).sum() / (scores**2).sum())
+
+
+def random_walk(n: int, d: int, seed: int) -> np.ndarray:
+    """(n, d) sums of independent Gaussian steps: smooth along t and turning nowhere in particular."""
+    return np.cumsum(np.random.default_rng([seed, n, d]).normal(size=(n, d)), axis=0)
+
+
 def planted_helix(n: int, d: int, turns: float, noise: float, seed: int) -> np.ndarray:
     """(n, d) a helix of radius 1 and height 2 in 3 random dimensions of d, plus N(0, noise^2): the planted truth for
     `helix`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from superscope import lms
+from superscope import lms, store
 from superscope.lab import Lab
 from superscope.lms.corpus import Split
 from superscope.lms.model import LanguageModel
@@ -16,6 +16,29 @@ def replicates(name: str, most: int | None = None) -> list[str]:
     if not there:
         raise lms.ModelError(f"no bundled model {name!r}; there are {', '.join(lms.bundled()) or 'none'}")
     return there[:most]
+
+
+def by_seed(name: str) -> dict[int, str]:
+    """Seed of the initial tensors -> bundled model, of a model and its twins: what is paired is paired by its start."""
+    return {int(lms.load(one).card["init_seed"]): one for one in replicates(name)}
+
+
+def optional(names: Sequence[str], lab: Lab) -> list[str]:
+    """All twins of the named arms; an arm that is not bundled is left out with a word in the provenance."""
+    out: list[str] = []
+    for name in names:
+        try:
+            out += replicates(name)
+        except lms.ModelError as error:
+            lab.note(f"arm left out: {error}")
+    return out
+
+
+def key(name: str) -> str:
+    """A unit's key that changes with the model's weights and with the shipped text, so that no stale result is used again."""
+    facts = store.read_json(store.shipped("models") / name / "config.json")
+    text = store.read_json(store.shipped("corpus") / "sample.json")
+    return f"{name}-{facts['sha256'][:8]}-{text['sha256'][:8]}"
 
 
 _KEPT: dict[str, Split] = {}  # by the tokenizer's digest: tokenising the sample takes a second

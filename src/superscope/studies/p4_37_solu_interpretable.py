@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from superscope import plots, stats
+from superscope import lms, plots, stats
 from superscope.findings import Figure, Findings, Gate
 from superscope.lab import Lab
-from superscope.lms import LanguageModel, activations, cards, load, neuroscope, planted
-from superscope.lms.judge import Judgement, judge
+from superscope.lms import LanguageModel, activations, cards, load, neuroscope, planted, zoo
+from superscope.lms.judge import FIRES, Contexts, Judgement, judge
 from superscope.studies import _language
 
 PROBLEM = "4.37"
@@ -43,6 +43,11 @@ DISANALOGIES = [
     "and trained "
     "on far more text.",
     "The paper's judges were people; the blinded cards let people judge here too, but the verdicts below are the rule judge's.",
+    "Planted concepts are of the kinds that the judge's rules can state, so its AUC there is a ceiling and its "
+    "threshold high: the "
+    "share of interpretable neurons is a small number whose sign can turn with the threshold (see the table of "
+    "thresholds). The "
+    "mean score needs none. Both were known from a review before the recorded runs.",
     "The noise of the planted units was chosen after first tries, in which false firings filled their top documents "
     "(AUC 0.84 to 0.96).",
     "Genre detectors are easy to state in this corpus, because its genres are labelled.",
@@ -77,12 +82,20 @@ def judged(model: LanguageModel, units: activations.Units, config: Config, seed:
     reports = neuroscope.examine(model, _language.sample_for(model), units=units, rows=config.rows, seed=seed)
     out = []
     for row in range(len(reports)):
-        top, range_ = (judge(reports.contexts(row, config.examples, kind)) for kind in ("top", "strata"))
+        spread = reports.contexts(row, config.examples, "strata")
+        top, range_ = judge(reports.contexts(row, config.examples)), judge(spread)
+        equal = judge(reports.contexts(row, max(2, firing_windows(spread))))  # as many windows with firings
         out.append(
             {"neuron": int(reports.numbers[row]), "score": top.score, "rule": top.rule, "one token": top.single_token_share,
-             "score over the range": range_.score}
+             "score over the range": range_.score, "score of as many": equal.score}
         )  # fmt: skip
     return out
+
+
+def firing_windows(contexts: Contexts) -> int:
+    """Windows in which the unit fires by the judge's definition: what it can learn from."""
+    peaks = np.where(np.isnan(contexts.activations), -np.inf, contexts.activations).max(axis=1)
+    return int((peaks > FIRES * peaks.max()).sum()) if peaks.max() > 0 else 0
 
 
 def chosen(model: LanguageModel, config: Config, seed: int) -> np.ndarray:
@@ -126,6 +139,14 @@ def validation(name: str, config: Config, seed: int) -> dict[str, Any]:
     }
 
 
+def early_gap(name: str) -> float:
+    """Loss on the sample of the last snapshot before half of the training, less that of the finished model."""
+    step = max(s for s in lms.snapshots(name) if s <= load(name).card["recipe"]["steps"] / 2)
+    models = lms.snapshot(name, step), load(name)
+    early, done = (zoo.genre_losses(model, _language.sample_for(model), 60)["all"] for model in models)
+    return early - done
+
+
 def export_cards(names: list[str], config: Config, lab: Lab) -> dict[str, Any]:
     """Blinded cards of every trained arm, with the key in a folder of its own; returns where they lie."""
     reports = {}
@@ -148,6 +169,10 @@ def agreement(config: Config, arms: list[dict[str, Any]], threshold: float) -> d
     pairs = [
         (bool(row.interpretable), ours[row.model, row.neuron]) for row in sheet.itertuples() if (row.model, row.neuron) in ours
     ]
+    if not pairs:
+        raise cards.CardsError(
+            f"no rated card of {config.human} is of a neuron judged here: use the config and seed that made it"
+        )
     theirs, mine = np.array(pairs, dtype=float).T
     agree = float((theirs == mine).mean())
     chance = float(theirs.mean() * mine.mean() + (1 - theirs.mean()) * (1 - mine.mean()))
@@ -160,16 +185,16 @@ def agreement(config: Config, arms: list[dict[str, Any]], threshold: float) -> d
 
 def run(config: Config, lab: Lab) -> Findings:
     """Validate the judge, judge every arm, compare seed by seed."""
-    gelu, solu = (_language.replicates(name) for name in PAIR)
-    pairs = list(zip(gelu, solu, strict=False))
-    others = [name for one in config.others for name in _language.replicates(one)]
+    gelu, solu = (_language.by_seed(name) for name in PAIR)
+    first, pairs = gelu[min(gelu)], [(gelu[seed], solu[seed]) for seed in sorted(set(gelu) & set(solu))]
+    others = _language.optional(config.others, lab)
     jobs = [(name, "") for pair in pairs for name in pair] + [(name, "") for name in others]
     jobs += [(name, "rotated") for pair in pairs for name in pair]
     jobs += [(name, kind) for name in pairs[0] for kind in ("init", "shuffled")]
-    valid = lab.unit("validation", partial(validation, gelu[0], config, lab.seed))
+    valid = lab.unit("validation", partial(validation, first, config, lab.seed))
     threshold = float(valid["threshold"])
     found = {
-        (name, kind): lab.unit(f"arm-{name}-{kind or 'neurons'}", partial(examine, name, kind, config, lab.seed))
+        (name, kind): lab.unit(f"arm-{_language.key(name)}-{kind or 'neurons'}", partial(examine, name, kind, config, lab.seed))
         for name, kind in lab.progress(jobs, "arms")
     }
 
@@ -179,11 +204,14 @@ def run(config: Config, lab: Lab) -> Findings:
     def mean(name: str, kind: str = "", key: str = "score") -> float:
         return float(np.mean([unit[key] for unit in found[name, kind]["units"]]))
 
+    def flattery(name: str, kind: str = "") -> float:
+        return mean(name, kind, "score of as many") - mean(name, kind, "score over the range")
+
     def difference(measure: Any, kind: str = "") -> stats.Estimate:
         return stats.estimate([measure(b, kind) - measure(a, kind) for a, b in pairs], unit="seeds")
 
     gap = stats.estimate([found[b, ""]["loss"] - found[a, ""]["loss"] for a, b in pairs], unit="seeds")
-    initial = np.log(4096) - np.mean([found[a, ""]["loss"] for a, _ in pairs])
+    early = lab.unit(f"early-{_language.key(first)}", partial(early_gap, first))
     gate = Gate(
         "The rule judge ranks planted units of one concept above those of several (AUC at least 0.9), and there are two seeds",
         valid["auc"] >= 0.9 and len(pairs) >= 2,
@@ -206,17 +234,18 @@ def run(config: Config, lab: Lab) -> Findings:
         ),
         stats.claim(
             "loss-parity", "It costs at most 0.05 nats per token either way", gap, f"within [{-PARITY}, {PARITY}]",
-            stats.Control("uniform guess", stats.exact(float(initial)), "a model that learned nothing is no partner"),
+            stats.Control("the first GELU model before half of its training", stats.exact(early), "less training costs loss"),
             gate.passed,
         ),
         stats.claim(
-            "top-flatters", "Neurons score higher on their top contexts than on contexts from their whole range of activations",
-            stats.estimate([mean(n) - mean(n, key="score over the range") for p in pairs for n in p], unit="models"), "> 0",
+            "top-flatters", "Neurons score higher on top contexts than on as many contexts with firings from their whole range",
+            stats.estimate([flattery(n) for p in pairs for n in p], unit="models"), "> 0",
             stats.Control(
                 "initial models",
-                stats.estimate([mean(n, "init") - mean(n, "init", "score over the range") for n in pairs[0]], unit="models"),
+                stats.estimate([flattery(n, "init") for n in pairs[0]], unit="models"),
                 "neurons that stand for nothing have no better end",
             ), gate.passed,
+            note="Matched in a review: with ten top windows against fewer that fire, sample size alone made a difference.",
         ),
     ]  # fmt: skip
     arms = list(found.values())
@@ -224,7 +253,17 @@ def run(config: Config, lab: Lab) -> Findings:
         arms.append(lab.unit(f"published-{name}", partial(examine, name, "", config, lab.seed)))
     table = pd.DataFrame([_row(arm, threshold) for arm in arms])
     examples = pd.DataFrame([{"model": arm["model"], **unit} for arm in arms if not arm["kind"] for unit in arm["units"]])
-    tables = {"arms": table, "fisher": _fisher(pairs, found, threshold), "neurons": examples}
+    shares = [
+        {"model": arm["model"], "kind": arm["kind"] or "neurons", "threshold": float(cut), "share": _share(arm, cut)}
+        for arm in arms
+        for cut in np.round(np.arange(0.1, 1, 0.1), 1)
+    ]
+    tables = {
+        "arms": table,
+        "thresholds": pd.DataFrame(shares),
+        "fisher": _fisher(pairs, found, threshold),
+        "neurons": examples,
+    }
     lab.unit("cards", partial(export_cards, [name for name, kind in jobs if not kind], config, lab))
     lab.note("Blinded cards lie in cards/ beside the findings, their key apart from them; fill in scores.csv.")
     if config.human:
@@ -240,6 +279,10 @@ def run(config: Config, lab: Lab) -> Findings:
         f"{np.mean([mean(p[0], 'rotated') for p in pairs]):.3f}. The SoLU models' loss is {gap.value:+.3f} nats away."
     )
     return Findings(gate, claims, _figures(arms, valid, threshold), tables, summary)
+
+
+def _share(arm: dict[str, Any], cut: float) -> float:
+    return float(np.mean([unit["score"] >= cut for unit in arm["units"]]))
 
 
 def _row(arm: dict[str, Any], threshold: float) -> dict[str, Any]:

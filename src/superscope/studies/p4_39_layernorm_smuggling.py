@@ -65,7 +65,7 @@ _PUBLISHED = ("solu-1l", "gelu-1l")
 PRESETS = {
     "quick": Config(),
     "standard": Config(rows=300, published=_PUBLISHED),
-    "full": Config(rows=2000, published=_PUBLISHED),
+    "full": Config(rows=600, published=_PUBLISHED),
 }
 
 
@@ -126,6 +126,12 @@ def quarters(scale: np.ndarray, token: np.ndarray, seed: int | None = None) -> t
     return low / low.sum(), high / high.sum()
 
 
+def clamp_excess(added: np.ndarray, quarters_: tuple[np.ndarray, np.ndarray]) -> float:
+    """Added loss of the low quarter less twice that of the high one; a gain of the high one counts as nothing."""
+    low, high = (float(weight @ added) for weight in quarters_)
+    return low - 2 * max(high, 0.0)
+
+
 def diffuse_features(layer: Layer, split: Split, place: np.ndarray) -> list[dict[str, Any]]:
     """For every label with enough tokens: how many neurons support it, and how much easier it is told on amplified tokens.
 
@@ -164,7 +170,7 @@ def examine(name: str, config: Config, seed: int, kind: str = "") -> dict[str, A
     model = load(name)
     model = model.control(kind) if kind else model  # type: ignore[arg-type]
     split = _language.sample_for(model)
-    rows = split.rows(model.n_ctx, limit=config.rows, seed=seed)
+    rows = split.rows(min(model.n_ctx, 256), limit=config.rows, seed=seed)
     layer = observe(model, rows)
     place = rows.place[:, 1:-1].ravel()
     size, effect = np.linalg.norm(layer.values, axis=1), np.abs(layer.effects.sum(axis=1))
@@ -172,7 +178,9 @@ def examine(name: str, config: Config, seed: int, kind: str = "") -> dict[str, A
     features = diffuse_features(layer, split, place)
     trace = [row["support"] for row in features], [row["advantage"] for row in features]
     some = np.random.default_rng(seed).permutation(len(place))[:2000]
+    low = layer.scale <= np.quantile(layer.scale, 0.25)
     found = {
+        "low gain": float(np.median(smuggling.gain(layer.scale)[low])),
         "model": model.name, "activation": model.activation,
         "scale cv": float(layer.scale.std() / layer.scale.mean()),
         "scale at its floor": float((layer.scale < 1.5 * 1e-5**0.5).mean()),
@@ -189,9 +197,14 @@ def examine(name: str, config: Config, seed: int, kind: str = "") -> dict[str, A
     if model.activation == "solu_ln":
         added = clamped(model, rows, layer.scale)
         token = split.tokens[place]
-        for label, weights in (("", quarters(layer.scale, token)), (" shuffled", quarters(layer.scale, token, seed))):
-            low, high = (float(weight @ added) for weight in weights)
-            found |= {f"clamp low{label}": low, f"clamp high{label}": high, f"clamp excess{label}": low - 2 * high}
+        shuffled = [clamp_excess(added, quarters(layer.scale, token, seed * 1000 + draw)) for draw in range(200)]
+        high_end = float(np.quantile(shuffled, 0.975))
+        found["shuffled over null"] = shuffled[0] - high_end
+        real = quarters(layer.scale, token)
+        found |= {
+            "clamp low": float(real[0] @ added), "clamp high": float(real[1] @ added),
+            "clamp over null": clamp_excess(added, real) - high_end,
+        }  # fmt: skip
         found["clamp all"] = float(added.mean())
     return found
 
@@ -199,42 +212,60 @@ def examine(name: str, config: Config, seed: int, kind: str = "") -> dict[str, A
 def run(config: Config, lab: Lab) -> Findings:
     """The SoLU models with their LayerNorm, the layers without, and the untrained ones."""
     names = _language.replicates(config.model)
-    others = [one for control in config.controls for one in _language.replicates(control)]
+    others = _language.optional(config.controls, lab)
     jobs = [(n, "") for n in names] + [(n, "") for n in others] + [(n, "init") for n in names]
+    partners = _language.by_seed(config.model)
+    twins = {one.card["init_seed"]: one.name for one in map(load, others) if one.name.startswith(config.controls[0])}
+    jobs += [(n, "init") for n in twins.values()]
     found = {
-        (name, kind): lab.unit(f"model-{name}-{kind or 'trained'}", partial(examine, name, config, lab.seed, kind))
+        (name, kind): lab.unit(
+            f"model-{_language.key(name)}-{kind or 'trained'}", partial(examine, name, config, lab.seed, kind)
+        )
         for name, kind in lab.progress(jobs, "models")
     }
     solu = [found[n, ""] for n in names]
     init = [found[n, "init"] for n in names]
-    plain = [found[n, ""] for n in _language.replicates(config.controls[0])]
+    plain = [found[n, ""] for n in others if n.startswith(config.controls[0])]
     planted = [smuggling.planted_layer(2000, 64, smuggles, lab.seed) for smuggles in (True, False)]
     traces = [smuggling.smuggling_correlation(smuggling.layernorm_scale(v), e) for v, e in planted]
-    spread = min(one["scale cv"] for one in solu)
+    gains, floor = min(one["low gain"] for one in solu), max(one["scale at its floor"] for one in solu)
     gate = Gate(
-        "A constructed smuggler is recognised (correlation below -0.5) and an honest layer is not, and the scale varies "
-        "over tokens (cv > 0.1)",
-        traces[0] < -0.5 and abs(traces[1]) < 0.5 and spread > 0.1,
-        {"planted smuggler": traces[0], "planted honest layer": traces[1], "least cv of the scale": spread},
+        "A constructed smuggler is recognised (correlation below -0.5) and an honest layer is not; and the LayerNorm "
+        "does amplify: by 1.5 or "
+        "more on the median low-norm token, with fewer than half of all tokens held up by its epsilon, in every one of "
+        "two or more models",
+        traces[0] < -0.5 and abs(traces[1]) < 0.5 and gains >= 1.5 and floor < 0.5 and len(solu) > 1,
+        {
+            "planted smuggler": traces[0],
+            "planted honest layer": traces[1],
+            "least gain": gains,
+            "largest share at the floor": floor,
+        },
     )
 
     def each(rows: list[dict[str, Any]], key: str) -> stats.Estimate:
         return stats.estimate([one[key] for one in rows], unit="models")
 
-    without = f"{config.controls[0]} with a virtual LayerNorm"
+    def difference(kind: str) -> stats.Estimate:
+        """Correlation with the LayerNorm less that of plain SoLU (with a virtual one), seed by seed."""
+        both = sorted(set(partners) & set(twins))
+        values = [found[partners[s], kind]["correlation"] - found[twins[s], kind]["correlation"] for s in both]
+        return stats.estimate(values or [np.nan], unit="seeds")
+
     claims = [
         stats.claim(
-            "diffuse-where-amplified", "Where the LayerNorm amplifies more, the effect is spread over more neurons "
-            "(Spearman below 0)",
-            each(solu, "correlation"), "< 0",
-            stats.Control(without, each(plain, "correlation"), "nothing is amplified, so nothing can be smuggled"), gate.passed,
-            note="Large activations are concentrated in any layer; the control carries that arithmetic.",
+            "diffuse-where-amplified",
+            "Where the LayerNorm amplifies more, the effect is spread over more neurons than in plain SoLU of the same start",
+            difference(""), "< 0", stats.Control("initial models", difference("init"), "nothing was learned"), gate.passed,
+            note="A difference since a review: quiet tokens are diffuse in any layer, so a correlation alone shows nothing.",
         ),
         stats.claim(
-            "clamp", "Clamping the scale adds more than twice as much loss to low-norm tokens as to high-norm ones (low "
-            "- 2 high > 0)",
-            each(solu, "clamp excess"), "> 0",
-            stats.Control("shuffled scales", each(solu, "clamp excess shuffled"), "low and high mean nothing"), gate.passed,
+            "clamp", "Clamping the scale adds more than twice as much loss to low-norm as to high-norm tokens, beyond "
+            "shuffled scales",
+            each(solu, "clamp over null"), "> 0",
+            stats.Control("one shuffle of the scales", each(solu, "shuffled over null"), "low and high mean nothing"),
+            gate.passed,
+            note="Measured from the 97.5% quantile of 200 shuffles.",
         ),
         stats.claim(
             "diffuse-features", "Features told better on low-norm tokens are supported by more neurons (Spearman over "
@@ -253,18 +284,17 @@ def run(config: Config, lab: Lab) -> Findings:
         "scale_by_class": pd.DataFrame([{"model": one["model"], **row} for one in solu for row in one["by class"]]),
     }
     low, high = (np.mean([one[f"clamp {side}"] for one in solu]) for side in ("low", "high"))
+    correlation = [f"{one['correlation']:.2f}" for one in solu]
+    virtual = [f"{one['correlation']:.2f}" for one in plain]
     summary = (
-        f"The scale of the LayerNorm after the SoLU varies with a cv of {spread:.2f} or more. Gain and concentration "
-        f"correlate at "
-        f"{min(one['correlation'] for one in solu):.2f} to {max(one['correlation'] for one in solu):.2f} (without that "
-        f"LayerNorm: "
-        f"{min(one['correlation'] for one in plain):.2f} to {max(one['correlation'] for one in plain):.2f}). Clamping "
-        f"the scale adds "
-        f"{low:.3f} nats on low-norm and {high:.3f} on high-norm tokens. The claims look at three traces of the "
-        f"hypothesis, each "
-        "with its control; one alone does not decide it."
+        f"On the median low-norm token the LayerNorm after the SoLU amplifies by {gains:.2f} or more, and its epsilon holds up "
+        f"as many as {floor:.0%} of the tokens. Gain and concentration correlate at {', '.join(correlation)}, in plain "
+        f"SoLU with a "
+        f"virtual LayerNorm at {', '.join(virtual) or 'nothing (not bundled)'}. Clamping the scale adds {low:.3f} nats "
+        f"on low-norm and "
+        f"{high:.3f} on high-norm tokens. Each claim is one trace of the hypothesis; one alone does not decide it."
     )
-    return Findings(gate, claims, _figures(solu[0], plain[0], every), tables, summary)
+    return Findings(gate, claims, _figures(solu[0], plain[0] if plain else init[0], every), tables, summary)
 
 
 def _figures(solu: dict[str, Any], plain: dict[str, Any], every: list[dict[str, Any]]) -> list[Figure]:

@@ -16,6 +16,7 @@ Prior numbers: 1-5% of neurons have excess best-match correlation above 0.5 acro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -92,15 +93,14 @@ class Comparison:
 
 def arms(config: Config) -> list[tuple[str, str, str]]:
     """(arm, a, b) for every comparison that the bundled models allow."""
-    first, second = (_language.replicates(name) for name in (config.first, config.second))
-    pairs = list(zip(first, second, strict=False))
-    out = [(ITSELF, first[0], first[0])]
-    out += [(SAME_START, a, b) for a, b in pairs]
-    others = [(i, (i + 1) % len(first)) for i in range(len(first))] if len(first) > 1 else []
-    out += [(OTHER_SEED, first[i], first[j]) for i, j in others]
-    out += [(NEITHER, first[i], second[j]) for i, j in others if j < len(second)]
+    a, b = _language.by_seed(config.first), _language.by_seed(config.second)
+    both = sorted(set(a) & set(b))
+    out = [(ITSELF, a[min(a)], a[min(a)])]
+    out += [(SAME_START, a[seed], b[seed]) for seed in both]
+    out += [(OTHER_SEED, a[i], a[j]) for i, j in combinations(sorted(a), 2)]
+    out += [(NEITHER, a[i], b[j]) for i in both for j in both if i != j]
     reordered = f"{config.first}-reordered"
-    return out + ([(REORDERED, first[0], reordered)] if reordered in lms.bundled() else [])
+    return out + ([(REORDERED, a[min(a)], reordered)] if reordered in lms.bundled() else [])
 
 
 def compare(wanted: list[tuple[str, str, str]], config: Config, lab: Lab) -> list[dict[str, Any]]:
@@ -145,7 +145,9 @@ def weights(a: LanguageModel, b: LanguageModel) -> dict[str, float]:
 
 def run(config: Config, lab: Lab) -> Findings:
     """All arms in one pass; the rules are asked of every pair of models."""
-    found = lab.unit("comparisons", lambda: compare(arms(config), config, lab))
+    found = lab.unit(
+        f"comparisons-{_language.key(config.first)}-{len(arms(config))}", lambda: compare(arms(config), config, lab)
+    )
 
     def arm(name: str, key: str) -> list[float]:
         return [row[key] for row in found if row["arm"] == name]
@@ -155,19 +157,19 @@ def run(config: Config, lab: Lab) -> Findings:
         return stats.estimate(values if values else [np.nan], unit="pairs of models")
 
     itself = next(row for row in found if row["arm"] == ITSELF)
-    raw = float(np.min(itself["raw index"]))
-    alive = float((np.array(itself["raw index"]) > 0).mean())
+    living = [x for x in itself["raw index"] if x > 0]
+    raw, alive = float(np.min(living)), len(living) / len(itself["raw index"])
+    seeds = len(arm(SAME_START, "index-matched"))
     gate = Gate(
-        "A model compared with itself correlates 1 with its namesakes, and every activation has at least two seeds",
-        alive > 0.9 and raw > (1 - 1e-9 if alive == 1 else -1) and len(arm(OTHER_SEED, "index-matched")) >= 2,
-        {
-            "lowest correlation of a neuron with itself": raw,
-            "share of neurons that vary": alive,
-            "seeds": float(len(arm(SAME_START, "a"))),
-        },
+        "A model compared with itself correlates 1 with its living namesakes (over 90% of all), and two seeds have both "
+        "activations",
+        alive > 0.9 and raw > 1 - 1e-9 and seeds > 1,
+        {"lowest correlation of a living neuron with itself": raw, "share of neurons that vary": alive, "seeds": float(seeds)},
     )
-    extra = [a - b for a, b in zip(arm(SAME_START, "best match"), arm(OTHER_SEED, "best match"), strict=False)]
-    extra_control = [a - b for a, b in zip(arm(NEITHER, "best match"), arm(OTHER_SEED, "best match"), strict=False)]
+    # The same two activations on both sides: a SoLU target has lower rotated baselines than a GELU one.
+    other = float(np.mean(arm(NEITHER, "best match"))) if seeds > 1 else float("nan")
+    extra = [value - other for value in arm(SAME_START, "best match")]
+    extra_control = [value - other for value in arm(NEITHER, "best match")]
     claims = [
         stats.claim(
             "keeps-index", "Neurons of the same index correlate across activations: mean excess above 0.05",
@@ -189,21 +191,20 @@ def run(config: Config, lab: Lab) -> Findings:
             stats.Control(OTHER_SEED, each(OTHER_SEED, "namesake is best"), "no shared start"), gate.passed,
         ),
         stats.claim(
-            "start-over-activation", "A shared start makes neurons more alike than a shared activation does (best "
-            "match, difference)",
-            stats.estimate(extra or [np.nan], unit="pairs of models"), "> 0",
-            stats.Control(NEITHER, stats.estimate(extra_control or [np.nan], unit="pairs of models"), "shares neither"),
-            gate.passed,
+            "start-matters", "With a shared start the best match anywhere is closer too: mean excess higher by more than 0.01",
+            stats.estimate(extra or [np.nan], unit="pairs of models"), "> 0.01",
+            stats.Control(NEITHER, stats.estimate(extra_control or [np.nan], unit="pairs of models"), "another start"),
+            gate.passed, note="Before a review this compared with another seed of the first activation: targets, not starts.",
         ),
     ]  # fmt: skip
     if names := _language.published_names(config.published, lab):
         found += lab.unit("published", lambda: compare([("published", names[0], names[1])], config, lab))
     table = pd.DataFrame([{k: v for k, v in row.items() if k not in ("index", "best", "raw index")} for row in found])
-    same, other = (np.mean(arm(name, "index-matched")) for name in (SAME_START, OTHER_SEED))
+    same, unlike = (float(np.mean(arm(name, "index-matched"))) for name in (SAME_START, OTHER_SEED))
     summary = (
         f"{config.first} and {config.second}: neurons of the same index have a mean excess correlation of {same:.3f} "
         f"with a shared start "
-        f"and {other:.3f} without; {np.mean(arm(SAME_START, 'same by index')):.1%} of them are the same neuron by index, "
+        f"and {unlike:.3f} without; {np.mean(arm(SAME_START, 'same by index')):.1%} of them are the same neuron by index, "
         f"{np.mean(arm(SAME_START, 'same by best match')):.1%} by best match, against "
         f"{np.mean(arm(OTHER_SEED, 'same by best match')):.1%} between seeds of one activation."
     )
