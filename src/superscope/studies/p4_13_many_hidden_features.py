@@ -215,8 +215,8 @@ def run(config: Config, lab: Lab) -> Findings:
     ratios = levels.groupby(["layer", "hidden", "density"], sort=False).ratio.agg(["mean", "min", "max"]).reset_index()
     one = ratios[(ratios.layer == "ReLU") & (ratios.hidden == 2 * config.n) & (ratios.density == 0.03)]["mean"].iloc[0]
     summary = (
-        f"One-hot codes: one feature alone takes {levels['exact with'].iloc[0] or 'more than five'} neurons to be exact; two per "
-        f"feature, shared, reach {one:.2g} of the best allocation's loss. "
+        f"One-hot codes: one feature alone takes {levels['exact with'].iloc[0] or 'more than five'} neurons to be exact; two "
+        f"per feature, shared, reach {one:.2g} of the best allocation's loss. "
         f"Sum of {count} ANDs with {config.neurons} neurons: probes find "
         f"{means.found['trained']:.3g} ANDs, and {means.found['linear network']:.3g} in a linear network, so probing "
         f"shows nothing; beyond linear functions of the bits {means.nonlinear['trained']:.0%} of an AND is in the "

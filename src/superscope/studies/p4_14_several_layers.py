@@ -38,7 +38,7 @@ QUESTION = (
 )
 ASSUMPTIONS = [
     "Inputs are uniform on [-1, 1] when on, unmixed. In (b) the two members of a pair are on together: "
-    "with only one of them on, max(0, x, 0) takes a single layer, and depth would hardly matter.",
+    "a first run had them independent, but with only one on max(0, x, 0) takes a single layer and depth hardly matters.",
     "The yardstick needs four neurons for an exact pair, three in layer one and one in layer two; that fewer neurons cannot do "
     "better than a trained one-layer network of that size is plausible, not proved.",
     "Interference is what the best linear read-out of a layer shows on pairs that are off.",

@@ -61,11 +61,11 @@ class Config:
     """Which models, how many neurons, how much text."""
 
     others: tuple[str, ...] = ("relu-1l-mini", "solu-1l-mini")  # arms beside GELU and SoLU with LayerNorm
-    neurons: int = 64  # neurons per model
-    rows: int = 150  # rows of 256 tokens in which contexts are looked for
+    neurons: int = 48  # neurons per model
+    rows: int = 100  # rows of 256 tokens in which contexts are looked for
     examples: int = 10  # contexts per neuron
-    planted: int = 20  # planted units per number of concepts
-    cards: int = 30  # neurons per model on the blinded cards
+    planted: int = 15  # planted units per number of concepts
+    cards: int = 20  # neurons per model on the blinded cards
     published: tuple[str, ...] = ()  # published models for the third rung, such as "gelu-1l" "solu-1l"
     human: str = ""  # folder of cards with a filled score sheet, for the agreement of the two judges
 
