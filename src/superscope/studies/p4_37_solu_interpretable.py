@@ -60,7 +60,7 @@ PARITY = 0.05  # nats per token: what may be called no cost in loss
 class Config:
     """Which models, how many neurons, how much text."""
 
-    others: tuple[str, ...] = ("relu-1l-mini", "solu-1l-mini")  # arms beside GELU and SoLU with LayerNorm
+    others: tuple[str, ...] = ()  # arms beside GELU and SoLU with LayerNorm, such as "relu-1l-mini" "solu-1l-mini"
     neurons: int = 48  # neurons per model
     rows: int = 100  # rows of 256 tokens in which contexts are looked for
     examples: int = 10  # contexts per neuron
@@ -70,10 +70,11 @@ class Config:
     human: str = ""  # folder of cards with a filled score sheet, for the agreement of the two judges
 
 
+_OTHERS = ("relu-1l-mini", "solu-1l-mini")
 PRESETS = {
     "quick": Config(),
-    "standard": Config(neurons=256, rows=600, planted=60, cards=60, published=("gelu-1l", "solu-1l")),
-    "full": Config(neurons=512, rows=4000, examples=20, planted=200, cards=60, published=("gelu-1l", "solu-1l")),
+    "standard": Config(_OTHERS, neurons=256, rows=600, planted=60, cards=60, published=("gelu-1l", "solu-1l")),
+    "full": Config(_OTHERS, neurons=512, rows=4000, examples=20, planted=200, cards=60, published=("gelu-1l", "solu-1l")),
 }
 
 
