@@ -14,7 +14,20 @@ from typing import Literal
 
 from superscope import catalogue, store, studies
 
-REQUIRED = ("numpy", "scipy", "scikit-learn", "torch", "xarray", "zarr", "pandas", "pyarrow", "plotly", "jinja2", "rich", "tyro")
+REQUIRED = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "xarray",
+    "zarr",
+    "pandas",
+    "pyarrow",
+    "plotly",
+    "jinja2",
+    "rich",
+    "tyro",
+)
 OPTIONAL = {
     "ray": "sweeps on several machines, --executor ray (pip install ray)",
     "transformer-lens": "language models, studies 4.21 and on, zoo, neuroscope (pip install 'superscope[lm]')",
