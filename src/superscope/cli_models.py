@@ -7,11 +7,19 @@ import sys
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from superscope.errors import UserError
 from superscope.options import Corpus, Zoo
+
+# Key of `zoo.table` -> heading and format: narrow enough for 80 columns.
+_COLUMNS = {
+    "name": ("name", "{}"), "layers": ("layers", "{}"), "d_model": ("d", "{}"), "d_mlp": ("neurons", "{}"),
+    "activation": ("act", "{}"), "seed": ("seed", "{}"), "tokens": ("tokens", "{:.1f}M"), "loss": ("loss", "{:.2f}"),
+    "induction": ("induction", "{:.2f}"), "megabytes": ("MB", "{:.0f}"),
+}  # fmt: skip
 
 
 def _say(text: str) -> None:
@@ -28,12 +36,13 @@ def zoo(args: Zoo) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    table = Table(title="bundled language models", title_justify="left")
-    for column in rows[0] if rows else ("name",):
-        table.add_column(column, justify="left" if column in ("name", "activation") else "right")
+    table = Table(title="bundled language models", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for key, (title, _) in _COLUMNS.items():
+        table.add_column(title, justify="left" if key in ("name", "activation") else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(f"{x / 1e6:.1f}M" if key == "tokens" else str(x) for key, x in row.items()))
+        table.add_row(*(form.format(row[key] / 1e6 if key == "tokens" else row[key]) for key, (_, form) in _COLUMNS.items()))
     console = Console()
+    console.width = max(console.width, 92)  # a name cut short cannot be typed
     console.print(table)
     console.print(
         "Also by name when the Hugging Face hub is reachable or was: gpt2, solu-1l..4l, gelu-1l..4l, attn-only-1l..4l,\n"
