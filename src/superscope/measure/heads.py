@@ -56,16 +56,15 @@ def random_copying_scores(d_model: int, rank: int, draws: int, seed: int) -> np.
     return np.array([copying_score(torch.from_numpy(b.T @ a)) for a, b in pairs])
 
 
-def identification_rank(codes: np.ndarray, readout: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
+def identification_rank(codes: np.ndarray, readout: np.ndarray) -> np.ndarray:
     """(token,) how many other tokens a token's code speaks for more than for itself: 0 means identified (top-1).
 
-    codes: (vocabulary, d_head) value vectors; readout: (d_head, vocabulary), the way from a value vector to logits. `tokens`
-    restricts the rows. Ties count against the token, so that a code of zeros identifies nothing.
+    codes: (vocabulary, d_head) value vectors; readout: (d_head, vocabulary), the way from a value vector to logits. Ties
+    count against the token, so that a code of zeros identifies nothing.
     """
-    chosen = np.arange(len(codes)) if tokens is None else np.asarray(tokens)
-    out = np.empty(len(chosen), dtype=np.int64)
-    for start in range(0, len(chosen), 512):
-        part = chosen[start : start + 512]
+    out = np.empty(len(codes), dtype=np.int64)
+    for start in range(0, len(codes), 512):
+        part = np.arange(start, min(start + 512, len(codes)))
         logits = codes[part] @ readout
         own = logits[np.arange(len(part)), part]
         out[start : start + 512] = (logits >= own[:, None]).sum(axis=1) - 1

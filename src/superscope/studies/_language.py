@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from superscope import lms, store
 from superscope.lab import Lab
@@ -10,17 +11,21 @@ from superscope.lms.corpus import Split
 from superscope.lms.model import LanguageModel
 
 
-def replicates(name: str, most: int | None = None) -> list[str]:
-    """A bundled model and its twins of other seeds: "gelu-1l-mini", "gelu-1l-mini-s1", ...; at most `most`."""
+def replicates(name: str) -> list[str]:
+    """A bundled model and its twins of other seeds: "gelu-1l-mini", "gelu-1l-mini-s1", ..."""
     there = [one for one in lms.bundled() if one == name or (one.startswith(f"{name}-s") and one[len(name) + 2 :].isdigit())]
     if not there:
         raise lms.ModelError(f"no bundled model {name!r}; there are {', '.join(lms.bundled()) or 'none'}")
-    return there[:most]
+    return there
 
 
 def by_seed(name: str) -> dict[int, str]:
     """Seed of the initial tensors -> bundled model, of a model and its twins: what is paired is paired by its start."""
-    return {int(lms.load(one).card["init_seed"]): one for one in replicates(name)}
+    return {int(_card(one)["init_seed"]): one for one in replicates(name)}
+
+
+def _card(name: str) -> dict[str, Any]:
+    return dict(store.read_json(store.shipped("models") / name / "config.json"))
 
 
 def optional(names: Sequence[str], lab: Lab) -> list[str]:
@@ -34,11 +39,10 @@ def optional(names: Sequence[str], lab: Lab) -> list[str]:
     return out
 
 
-def key(name: str) -> str:
-    """A unit's key that changes with the model's weights and with the shipped text, so that no stale result is used again."""
-    facts = store.read_json(store.shipped("models") / name / "config.json")
+def key(*names: str) -> str:
+    """A unit's key that changes with the models' weights and with the shipped text, so that no stale result is used again."""
     text = store.read_json(store.shipped("corpus") / "sample.json")
-    return f"{name}-{facts['sha256'][:8]}-{text['sha256'][:8]}"
+    return f"{names[0]}-{store.digest([_card(name)['sha256'] for name in names] + [text['sha256']])[:12]}"
 
 
 _KEPT: dict[str, Split] = {}  # by the tokenizer's digest: tokenising the sample takes a second

@@ -192,7 +192,7 @@ def run(config: Config, lab: Lab) -> Findings:
     jobs = [(name, "") for pair in pairs for name in pair] + [(name, "") for name in others]
     jobs += [(name, "rotated") for pair in pairs for name in pair]
     jobs += [(name, kind) for name in pairs[0] for kind in ("init", "shuffled")]
-    valid = lab.unit("validation", partial(validation, first, config, lab.seed))
+    valid = lab.unit(f"validation-{_language.key(first)}", partial(validation, first, config, lab.seed))
     threshold = float(valid["threshold"])
     found = {
         (name, kind): lab.unit(f"arm-{_language.key(name)}-{kind or 'neurons'}", partial(examine, name, kind, config, lab.seed))
@@ -265,7 +265,8 @@ def run(config: Config, lab: Lab) -> Findings:
         "fisher": _fisher(pairs, found, threshold),
         "neurons": examples,
     }
-    lab.unit("cards", partial(export_cards, [name for name, kind in jobs if not kind], config, lab))
+    trained = [name for name, kind in jobs if not kind]
+    lab.unit(f"cards-{_language.key(*trained)}", partial(export_cards, trained, config, lab))
     lab.note("Blinded cards lie in cards/ beside the findings, their key apart from them; fill in scores.csv.")
     if config.human:
         tables["human"] = pd.DataFrame([agreement(config, arms, threshold)])

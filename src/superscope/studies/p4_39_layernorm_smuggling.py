@@ -215,7 +215,7 @@ def run(config: Config, lab: Lab) -> Findings:
     others = _language.optional(config.controls, lab)
     jobs = [(n, "") for n in names] + [(n, "") for n in others] + [(n, "init") for n in names]
     partners = _language.by_seed(config.model)
-    twins = {one.card["init_seed"]: one.name for one in map(load, others) if one.name.startswith(config.controls[0])}
+    twins = _language.by_seed(config.controls[0]) if _language.optional(config.controls[:1], lab) else {}
     jobs += [(n, "init") for n in twins.values()]
     found = {
         (name, kind): lab.unit(
@@ -225,7 +225,7 @@ def run(config: Config, lab: Lab) -> Findings:
     }
     solu = [found[n, ""] for n in names]
     init = [found[n, "init"] for n in names]
-    plain = [found[n, ""] for n in others if n.startswith(config.controls[0])]
+    plain = [found[n, ""] for n in twins.values()]
     planted = [smuggling.planted_layer(2000, 64, smuggles, lab.seed) for smuggles in (True, False)]
     traces = [smuggling.smuggling_correlation(smuggling.layernorm_scale(v), e) for v, e in planted]
     gains, floor = min(one["low gain"] for one in solu), max(one["scale at its floor"] for one in solu)

@@ -71,26 +71,6 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Excess correlations of every neuron of `a` with its namesake and with its best match in `b`."""
-
-    arm: str
-    a: str
-    b: str
-    index: np.ndarray  # (neuron,)
-    best: np.ndarray  # (neuron,)
-    namesake_is_best: float
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "arm": self.arm, "a": self.a, "b": self.b, "index-matched": float(self.index.mean()), "best "
-            "match": float(self.best.mean()),
-            "same by index": float((self.index > SAME).mean()), "same by best match": float((self.best > SAME).mean()),
-            "namesake is best": self.namesake_is_best,
-        }  # fmt: skip
-
-
 def arms(config: Config) -> list[tuple[str, str, str]]:
     """(arm, a, b) for every comparison that the bundled models allow."""
     a, b = _language.by_seed(config.first), _language.by_seed(config.second)
@@ -123,11 +103,13 @@ def compare(wanted: list[tuple[str, str, str]], config: Config, lab: Lab) -> lis
         rotated = np.stack([np.nan_to_num(found[f"{a} {b} {turn}"]) for turn in range(config.rotations)])
         index = np.diagonal(matrix) - np.diagonal(rotated, axis1=1, axis2=2).mean(axis=0)
         best = matrix.max(axis=1) - rotated.max(axis=2).mean(axis=0)
-        namesake = float((matrix.argmax(axis=1) == np.arange(len(matrix))).mean())
-        made = Comparison(arm, a, b, index, best, namesake)
-        out.append(
-            {**made.row(), "raw index": np.diagonal(matrix), "index": index, "best": best, **weights(models[a], models[b])}
-        )
+        row = {
+            "arm": arm, "a": a, "b": b, "index-matched": float(index.mean()), "best match": float(best.mean()),
+            "same by index": float((index > SAME).mean()), "same by best match": float((best > SAME).mean()),
+            "namesake is best": float((matrix.argmax(axis=1) == np.arange(len(matrix))).mean()),
+        }  # fmt: skip
+        row |= {"raw index": np.diagonal(matrix), "index": index, "best": best}
+        out.append({**row, **weights(models[a], models[b])})
     return out
 
 
@@ -197,8 +179,8 @@ def run(config: Config, lab: Lab) -> Findings:
             gate.passed, note="Before a review this compared with another seed of the first activation: targets, not starts.",
         ),
     ]  # fmt: skip
-    if names := _language.published_names(config.published, lab):
-        found += lab.unit("published", lambda: compare([("published", names[0], names[1])], config, lab))
+    if pair := _language.published_names(config.published, lab):
+        found += lab.unit("published", lambda: compare([("published", pair[0], pair[1])], config, lab))
     table = pd.DataFrame([{k: v for k, v in row.items() if k not in ("index", "best", "raw index")} for row in found])
     same, unlike = (float(np.mean(arm(name, "index-matched"))) for name in (SAME_START, OTHER_SEED))
     summary = (
