@@ -272,7 +272,8 @@ def run(config: Config, lab: Lab) -> Findings:
             "needed", "Ablating the subspace costs more than five times what ablating a random one of the same rank costs",
             each("ratio"), "> 5",
             stats.Control("positional subspace of another seed", each("ratio_foreign"), "needed in another model"),
-            gate.passed, note="Since a review position 0 is left alone (its row made half of the cost), and the control is no random one.",
+            gate.passed,
+            note="Since a review position 0 is left alone (its row made half of the cost), and the control is no random plane.",
         ),
     ]  # fmt: skip
     tables = _tables(names, found)
