@@ -50,15 +50,17 @@ from .interference import (
     welch_bound,
 )
 from .motifs import Motifs, motifs
+from .neighbourly import faces, moment_curve, neighbourliness
 from .polysemanticity import features_per_neuron, lecomte_count, max_over_sum
 
 __all__ = [
     "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis", "analytic_direction",
     "attack_increase", "basis_alignment", "best_allocation", "capacity", "classify", "coherence", "dimensionality",
-    "dims_per_feature", "features_per_neuron",
+    "dims_per_feature", "faces", "features_per_neuron",
     "features_recovered", "features_represented", "frame_potential", "frame_potential_bound", "geometry",
     "geometry_null", "geometry_table", "hinge_floor", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix",
-    "lecomte_count", "loss_by_active", "max_over_sum", "motifs", "norm_capped_count", "norms", "nulls", "participation_ratio",
+    "lecomte_count", "loss_by_active", "max_over_sum", "moment_curve", "motifs", "neighbourliness",
+    "norm_capped_count", "norms", "nulls", "participation_ratio",
     "participation_ratio_null", "pgd_increase", "represented", "responses", "shared_hinges", "spline_floor",
     "superposition_of", "theory", "vulnerability", "weight_kurtosis", "welch_bound",
 ]  # fmt: skip

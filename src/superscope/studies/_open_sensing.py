@@ -1,0 +1,143 @@
+"""4.45, question 10: is the phase change of superposition that of compressed sensing? The Donoho-Tanner overlay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import superscope as ss
+from superscope import measure, plots, stats
+from superscope.findings import Figure
+from superscope.recover import donoho_tanner, half_point, recovery
+from superscope.studies._part import Part
+
+if TYPE_CHECKING:
+    from superscope.lab import Lab
+    from superscope.studies.p4_45_open_questions import Config
+
+NAMES = ("learned code, ideal decoder", "Gaussian code, ideal decoder")
+
+
+def onset(active: np.ndarray, count: np.ndarray, m: int, n: int) -> float:
+    """Mean number of active features at which half of the n - m features without a dimension of their own are represented.
+
+    active ascending, count (len(active),) of features represented; linear between neighbours, the ends if never crossed.
+    """
+    packed = (count - m) / (n - m)
+    return half_point(active, np.maximum.accumulate(packed[::-1])[::-1])
+
+
+def half_points(w: np.ndarray, active: np.ndarray, rng: np.random.Generator, count: int) -> float:
+    """Active features at which half of the inputs come back from the codes w (len(active), m, n), one code per number
+    active.
+    """
+    m = w.shape[1]
+    use = active <= m
+    shares = [recovery(code, int(k), rng, count) for code, k in zip(w[use], active[use], strict=True)]
+    return half_point(active[use], np.array(shares))
+
+
+def sensing(config: Config, lab: Lab, passed: bool) -> Part:
+    """Where n features in m dimensions are packed, and where an ideal decoder can read them, on the plane (m/n, active/m)."""
+    n, active = config.sensing_features, np.array(config.active)
+    widths = [round(share * n) for share in config.shares]
+    delta = np.array(widths) / n
+    over = {"n_hidden": widths, "density": [float(k) / n for k in active]}
+    sweep = ss.Sweep(ss.Bottleneck(n, widths[0]), ss.SparseFeatures(n), over=over, seeds=config.seed_range(lab))
+    run = lab.train(sweep, ss.Recipe.fast(steps=config.steps), name="sensing")
+    counts = measure.features_represented(run.W).transpose("n_hidden", "seed", "density").values
+    weights = run.W.transpose("n_hidden", "seed", "density", "hidden", "feature").values
+
+    def decoded() -> list[list[list[float]]]:
+        """[learned, Gaussian][width][seed]: active features at the half point of recovery."""
+        found: list[list[list[float]]] = [[], []]
+        for i, m in enumerate(widths):
+            rows: tuple[list[float], list[float]] = ([], [])
+            for s, seed in enumerate(config.seed_range(lab)):
+                rng = np.random.default_rng([seed, m])
+                rows[0].append(half_points(weights[i, s, :, :m], active, rng, config.inputs))
+                gaussian = rng.standard_normal((len(active), m, n))
+                rows[1].append(half_points(gaussian, active, rng, config.inputs))
+            found[0].append(rows[0])
+            found[1].append(rows[1])
+        return found
+
+    learned, gaussian = (np.array(x) for x in lab.unit(f"decoded-{sweep.digest()[:8]}-{config.inputs}", decoded))
+    packed = np.array([[onset(active, c, m, n) for c in counts[i]] for i, m in enumerate(widths)])  # (width, seed)
+    rho = {
+        name: x / np.array(widths)[:, None] for name, x in zip((*NAMES, "packing"), (learned, gaussian, packed), strict=True)
+    }
+    curve = donoho_tanner(delta)
+
+    def apart(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """(seed,) largest |log ratio| over the widths."""
+        return np.abs(np.log(x / reference[:, None])).max(0)
+
+    half = int(np.abs(delta - 0.5).argmin())
+    claims = [
+        stats.claim(
+            "gaussian-limit",
+            f"With Gaussian codes the half point of recovery at m = {widths[half]} of {n} is that of the Donoho-Tanner curve, "
+            "within 15 % (the curve is for infinite n)",
+            stats.estimate(np.abs(rho[NAMES[1]][half] / curve[half] - 1)), "<= 0.15",
+            stats.Control(
+                "signed features", stats.estimate(np.abs(rho[NAMES[1]][half] / donoho_tanner(delta, signed=True)[half] - 1)),
+                "the curve of features that may be negative lies lower",
+            ), passed,
+            note="Checks the decoder and the curve on codes that need no training.",
+        ),
+        stats.claim(
+            "same-phase-change",
+            "Packing sets in on the Donoho-Tanner curve: at every width the number of active features at which half of "
+            "the surplus "
+            "features are represented is within a quarter of the curve's (largest |log ratio| at most 0.223)",
+            stats.estimate(apart(rho["packing"], curve)), "<= 0.223",
+            stats.Control(
+                "widths exchanged", stats.estimate(apart(rho["packing"], curve[::-1])),
+                "the curve read at the wrong widths has nothing to do with these networks",
+            ), passed,
+        ),
+        stats.claim(
+            "learned-codes-read-worse",
+            f"At m = {widths[half]} of {n} an ideal decoder reads at most 0.8 times as many active features from the "
+            f"learned code "
+            "as from a Gaussian one",
+            stats.estimate_ratio(learned[half], gaussian[half], paired=True), "<= 0.8",
+            stats.Control(
+                "Gaussian against Gaussian",
+                stats.estimate_ratio(np.roll(gaussian[half], 1), gaussian[half], paired=True), "two codes of the same kind",
+            ), passed,
+            note="Expected because half as many dimensions as features are filled with antipodal pairs, of which x and y on "
+            "together give x - y.",
+        ),
+    ]  # fmt: skip
+    rows = [
+        {"m / n": d, "active / m": values.mean(), "what": name, "low": values.min(), "high": values.max()}
+        for name, each in rho.items() for d, values in zip(delta, each, strict=True)
+    ]  # fmt: skip
+    fine = np.linspace(delta.min() * 0.8, min(delta.max() * 1.15, 0.95), 40)
+    limit = donoho_tanner(fine)
+    rows += [
+        {"m / n": d, "active / m": r, "what": "Donoho-Tanner", "low": r, "high": r} for d, r in zip(fine, limit, strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    figure = Figure(
+        "donoho-tanner",
+        plots.lines_with_band(
+            table, "m / n", "active / m", "what", "low", "high", log_y=True, roles={"Donoho-Tanner": "theory"},
+            x_title="dimensions per feature m/n", y_title="active features per dimension k/m",
+        ),
+        "Where superposition sets in as inputs get sparser (packing), and up to where an ideal decoder reads every "
+        "feature back. "
+        "Bands: range over seeds.",
+    )  # fmt: skip
+    ratio = rho["packing"].mean(1) / curve
+    summary = (
+        f"Packing sets in at {ratio.min():.2g} to {ratio.max():.2g} times the Donoho-Tanner number of active features; "
+        f"an ideal "
+        f"decoder reads {learned[half].mean() / gaussian[half].mean():.2f} times as many from the learned code as from "
+        f"a Gaussian one."
+    )
+    return Part(claims, [figure], {"donoho_tanner": table[table.what != "Donoho-Tanner"]}, summary)

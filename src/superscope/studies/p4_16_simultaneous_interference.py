@@ -1,0 +1,327 @@
+"""Problem 4.16: two features that share dimensions, on at once.
+
+Exactly two of n features are on, values uniform on [0, 1]; the encoder is linear, h = W x with m = 4 rows. That is enough for
+any n: with the columns of W on the moment curve every pair is a face of conv(0, W), so that positivity alone tells it from all
+others (m = 2k rows for k features, Donoho and Tanner 2005), and almost any W will do for a decoder that knows that two are on.
+What breaks is the decoder with one ReLU layer, ReLU(W^T h + b).
+
+Decoders: tied ReLU; an MLP with a linear output, trained together with W, on the fixed moment curve, or on a fixed Gaussian W.
+Ceilings on the learned W: NNLS (positivity only) and search over all pairs (exact). Geometry: the share of pairs that are
+faces, exact by convex hull. Control for density: with equal marginals (each feature on with chance 1/n) two features on half of
+the time against one feature on always.
+Thresholds from the reference sheet: R^2 > 0.95 for the MLP where the tied ReLU has < 0.6, within 2 % of the NNLS ceiling; ours:
+0.9 of the pairs for "two-neighbourly", 0.1 in R^2 for "costs" and "copes", 0.02 in R^2 for one code against another.
+R^2 is over all outputs, on inputs with exactly two features on, every pair equally often. Loss: sum over outputs, mean over
+samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+import superscope as ss
+from superscope import measure, plots, stats
+from superscope.features import ExactlyK
+from superscope.findings import Figure, Findings, Gate
+from superscope.lab import Lab
+from superscope.recover import ista, nnls, subset_search
+from superscope.stats import Claim
+from superscope.studies._batched import descend
+from superscope.studies._deep import forward, initial
+
+PROBLEM = "4.16"
+TITLE = "Two features on at once"
+QUESTION = "If features that share dimensions are often on together, can a model tell them apart, and by what mechanism?"
+ASSUMPTIONS = [
+    "Exactly two features are on, all pairs equally often, all equally important; there is no noise on the code.",
+    "The encoder is linear and bottlenecked at m = 4 = 2k rows, the fewest for which positivity can be enough.",
+    "The MLP has a linear output: with an output ReLU many of its outputs die in training.",
+]
+DISANALOGIES = [
+    "A language model does not know how many features are on; the search over pairs, and probably the MLP, use that it is two.",
+    "Without noise even an ill-conditioned code is read exactly by an exact decoder; with noise the ceilings fall.",
+    "Features that are often on together in a model are correlated in a structured way, so that it could place just those "
+    "apart; here all pairs are alike and some must share.",
+]
+CODES = ("learned", "moment curve", "Gaussian")
+
+
+@dataclass(frozen=True)
+class TogetherOrNone:
+    """Half of the samples have two members on, the others none: the marginals of one member on always."""
+
+    members: tuple[int, ...]
+
+    def draw(self, rng: np.random.Generator, density: np.ndarray, count: int) -> np.ndarray:
+        two = ExactlyK(self.members, 2).draw(rng, density, count)
+        return two & (rng.random(count) < 0.5)[:, None]
+
+    def marginal(self, density: np.ndarray) -> np.ndarray:
+        return np.full(len(self.members), 1 / len(self.members))
+
+
+@dataclass(frozen=True)
+class Config:
+    n: int = 16
+    m: int = 4  # must be even
+    width: int = 64  # of the MLP
+    layers: int = 3
+    points: int = 64
+    steps: int = 4500
+    lr: float = 1e-2
+    tied_steps: int = 3000
+    restarts: int = 6  # of tied models
+    seeds: int = 16
+
+
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(width=128, points=128, steps=12_000, lr=5e-3, tied_steps=8000, restarts=16),
+    "full": Config(width=256, layers=3, points=512, steps=40_000, lr=3e-3, tied_steps=30_000, restarts=64, seeds=24),
+}
+
+
+def pairs_on(n: int, each: int, seed: int) -> np.ndarray:
+    """(pairs, each, n): every pair of features on `each` times, values uniform on [0, 1]."""
+    members = np.array(list(itertools.combinations(range(n), 2)))
+    x = np.zeros((len(members), each, n))
+    where = np.arange(len(members))[:, None, None]
+    x[where, np.arange(each)[None, :, None], members[:, None, :]] = np.random.default_rng(seed).random((len(members), each, 2))
+    return x
+
+
+def singles_on(n: int, each: int, seed: int) -> np.ndarray:
+    """(n, each, n): every feature alone."""
+    x = np.zeros((n, each, n))
+    x[np.arange(n), :, np.arange(n)] = np.random.default_rng(seed).random((n, each))
+    return x
+
+
+def explained(y: np.ndarray, x: np.ndarray) -> float:
+    """R^2 of outputs y over inputs x, both (..., n), all outputs together."""
+    flat = x.reshape(-1, x.shape[-1])
+    return float(1 - ((y - x) ** 2).sum() / ((flat - flat.mean(0)) ** 2).sum())
+
+
+def train_mlps(config: Config, seeds: list[int]) -> dict[str, list]:
+    """For every code in CODES: {"W": (code, seed, m, n), "error": (code, seed, pairs) squared error of every pair}."""
+    n, m, s = config.n, config.m, len(seeds)
+    gauss = np.stack([np.random.default_rng([q, 1]).standard_normal((m, n)) / np.sqrt(m) for q in seeds])
+    start = np.concatenate([gauss, np.broadcast_to(measure.moment_curve(n, m), (s, m, n)), gauss])
+    fixed = torch.tensor(start, dtype=torch.float32)
+    free = fixed[:s].clone().requires_grad_()
+    params = initial(seeds * len(CODES), 1, (m, *[config.width] * config.layers, n))
+    members = np.array(list(itertools.combinations(range(n), 2)))
+    rng = np.random.default_rng([seeds[0], 3])
+
+    def error(x: torch.Tensor) -> torch.Tensor:
+        """(net, P) squared error summed over outputs."""
+        W = torch.cat([free, fixed[s:]])
+        return ((forward(params, x @ W.transpose(1, 2)) - x) ** 2).sum(-1)
+
+    def losses(step: int) -> torch.Tensor:
+        x = torch.zeros(config.points, n)
+        x[torch.arange(config.points)[:, None], torch.from_numpy(members[rng.integers(len(members), size=config.points)])] = (
+            torch.from_numpy(rng.random((config.points, 2), dtype=np.float32))
+        )
+        return error(x).mean(-1)
+
+    descend([free, *params], losses, config.steps, config.lr)
+    test = torch.tensor(pairs_on(n, 32, seeds[0]), dtype=torch.float32)
+    with torch.no_grad():
+        each = torch.stack([error(part).mean(-1) for part in test], dim=-1)
+        W = torch.cat([free, fixed[s:]])
+    return {"W": W.reshape(len(CODES), s, m, n).tolist(), "error": each.reshape(len(CODES), s, -1).tolist()}
+
+
+def train_tied(config: Config, lab: Lab, seeds: range, arm: str) -> tuple[np.ndarray, np.ndarray]:
+    """W (seed, m, n) and b (seed, n) of ReLU(W^T W x + b), best of the restarts.
+
+    arm "pairs": exactly two on. "together": two on half of the time. "apart": one on always. "room-...": the same with m = n.
+    """
+    members = tuple(range(config.n))
+    law = arm.removeprefix("room-")
+    group = {"pairs": ExactlyK(members, 2), "together": TogetherOrNone(members), "apart": ExactlyK(members, 1)}[law]
+    toy = ss.Bottleneck(config.n, config.n if arm.startswith("room-") else config.m)
+    inputs = ss.SparseFeatures(config.n, groups=(group,))  # type: ignore[arg-type]
+    sweep = ss.Sweep(toy, inputs, seeds=seeds, restarts=config.restarts)
+    best = lab.train(sweep, ss.Recipe.fast(steps=config.tied_steps, points=128), name=f"tied-{arm}").best("restart")
+    return best.W.transpose("seed", "hidden", "feature").values.astype(float), best.b_out.values.astype(float)
+
+
+def tied(W: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Outputs (..., n) of one tied model."""
+    return np.maximum(x @ W.T @ W + b, 0)
+
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Train all decoders, compare each with the ceilings of its own code, look at the codes."""
+    seeds = range(lab.seed * 1000, lab.seed * 1000 + config.seeds)
+    made = lab.unit("mlp", lambda: train_mlps(config, list(seeds)))
+    codes = dict(zip(CODES, np.array(made["W"]), strict=True))
+    errors = dict(zip(CODES, np.array(made["error"]), strict=True))
+    models = {arm: train_tied(config, lab, seeds, arm) for arm in ("pairs", "together", "apart", "room-together", "room-apart")}
+    codes["tied ReLU"], codes["tied, one at a time"] = models["pairs"][0], models["apart"][0]
+
+    x, one = pairs_on(config.n, 32, lab.seed), singles_on(config.n, 256, lab.seed)
+    spread = ((x - x.reshape(-1, config.n).mean(0)) ** 2).sum(-1).mean()
+    r2 = {name: 1 - e.mean(-1) / spread for name, e in errors.items()}
+    r2["tied ReLU"] = np.array([explained(tied(W, b, x), x) for W, b in zip(*models["pairs"], strict=True)])
+    r2["tied, one at a time"] = np.array([explained(tied(W, b, x), x) for W, b in zip(*models["apart"], strict=True)])
+    conditional = {
+        arm: np.array([explained(tied(W, b, one if arm.endswith("apart") else x), one if arm.endswith("apart") else x)
+                       for W, b in zip(*models[arm], strict=True)])
+        for arm in ("together", "apart", "room-together", "room-apart")
+    }  # fmt: skip
+    few = x[:, :4].reshape(-1, config.n)
+    ceiling = {name: np.array([explained(nnls(W, few @ W.T), few) for W in stack]) for name, stack in codes.items()}
+    search = {name: np.array([explained(subset_search(W, few @ W.T, 2), few) for W in stack]) for name, stack in codes.items()}
+    once = np.array([explained(ista(W, few @ W.T, 1e-3, 1), few) for W in codes["learned"]])
+    face = {name: np.array([measure.neighbourliness(W) for W in stack]) for name, stack in codes.items()}
+
+    gate = Gate(
+        "Some trained decoder tells pairs apart: on the moment curve the MLP explains at least 80 % of the variance",
+        bool(np.median(r2["moment curve"]) >= 0.8), {"median R²": float(np.median(r2["moment curve"]))},
+    )  # fmt: skip
+    claims = judge(config, r2, conditional, ceiling, once, face, gate.passed)
+    table = pd.DataFrame(
+        [
+            {"code": name, "R² of its decoder": r2[name].mean(), "NNLS": ceiling[name].mean(), "search": search[name].mean(),
+             "pairs that are faces": face[name].mean()}
+            for name in codes
+        ]
+    )  # fmt: skip
+    sacrificed = by_cosine(config, errors["learned"], models["pairs"], codes, x)
+    steps = [1, 4, 16, 64, 256, 1024, 4096]
+    iterated = pd.DataFrame(
+        [
+            {"steps": t, "R²": np.mean(found), "low": min(found), "high": max(found), "code": name}
+            for name in ("moment curve", "learned", "tied ReLU")
+            for t in steps
+            for found in [
+                [explained(ista(W, few @ W.T, 1e-3, t), few) for W in codes[name][: 1 if name == "moment curve" else 4]]
+            ]
+        ]
+    )
+    beyond = r2["learned"].mean() > ceiling["learned"].mean()
+    meaning = (
+        "the network uses more than positivity, for instance that few features are on"
+        if beyond
+        else "the network reads no more than positivity gives"
+    )
+    summary = (
+        f"Two of {config.n} features on, {config.m} dimensions. R² on pairs: tied ReLU {r2['tied ReLU'].mean():.2f}, MLP with "
+        f"its own code {r2['learned'].mean():.2f}, on the moment curve {r2['moment curve'].mean():.2f}, on a Gaussian code "
+        f"{r2['Gaussian'].mean():.2f}. {face['learned'].mean():.0%} of the pairs are faces of the learned code (Gaussian "
+        f"{face['Gaussian'].mean():.0%}, moment curve {face['moment curve'].mean():.0%}); positivity alone would reach "
+        f"{ceiling['learned'].mean():.2f} on it, search over pairs {search['learned'].mean():.2f}: {meaning}. "
+        f"At equal marginals being on together costs the tied ReLU "
+        f"{np.mean(conditional['apart'] - conditional['together']):.2f} of R²."
+    )
+    tables = {"codes": table, "sacrificed": sacrificed, "matched-marginals": pd.DataFrame(conditional), "iterations": iterated}
+    return Findings(gate, claims, draw(sacrificed, iterated), tables, summary)
+
+
+def by_cosine(config: Config, mlp_error: np.ndarray, model, codes, x: np.ndarray, bins: int = 6) -> pd.DataFrame:
+    """Mean squared error of a pair by the cosine of its two directions, for the tied ReLU and the MLP with its own code."""
+    first, second = np.triu_indices(config.n, 1)
+
+    def cosine(W: np.ndarray) -> np.ndarray:
+        unit = W / np.maximum(np.linalg.norm(W, axis=0), 1e-9)
+        return (unit.T @ unit)[first, second]
+
+    tied_error = [((tied(W, b, x) - x) ** 2).sum(-1).mean(-1) for W, b in zip(*model, strict=True)]
+    edges = np.linspace(-1, 1, bins + 1)
+    rows = []
+    for name, stack, found in (("tied ReLU", codes["tied ReLU"], tied_error), ("MLP", codes["learned"], mlp_error)):
+        cos, error = np.concatenate([cosine(W) for W in stack]), np.concatenate(list(found))
+        for low, high in itertools.pairwise(edges):
+            inside = (cos >= low) & (cos < high + 1e-9)
+            if inside.sum() >= 5:
+                values = error[inside]
+                rows.append({"cosine": (low + high) / 2, "error": values.mean(), "low": np.quantile(values, 0.25),
+                             "high": np.quantile(values, 0.75), "pairs": int(inside.sum()), "decoder": name})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def judge(config: Config, r2, conditional, ceiling, once, face, passed: bool) -> list[Claim]:
+    """All claims; every array (seed,)."""
+    half = config.seeds // 2
+    floor = r2["tied, one at a time"]
+    return [
+        stats.claim(
+            "mlp", "An MLP trained together with the code tells pairs apart (R² on pairs)",
+            stats.estimate(r2["learned"]), "> 0.95", stats.Control("tied ReLU", stats.estimate(r2["tied ReLU"])), passed,
+            note=f"{config.layers} hidden layers of {config.width}, {config.steps} steps; R² still rises with width and steps.",
+        ),
+        stats.claim(
+            "tied-breaks", "One tied ReLU layer does not (R² on pairs)",
+            stats.estimate(r2["tied ReLU"]), "< 0.6", stats.Control("MLP", stats.estimate(r2["learned"])), passed,
+        ),
+        stats.claim(
+            "ceiling", "The MLP comes within 0.02 of NNLS on its own code (its R² minus that of NNLS)",
+            stats.estimate_difference(r2["learned"], ceiling["learned"], paired=True), ">= -0.02",
+            stats.Control("one sparse-coding step on that code, a single ReLU layer",
+                          stats.estimate_difference(once, ceiling["learned"], paired=True)), passed,
+            note="NNLS is no upper bound: it does not know that only two are on. Search over pairs is, and is exact on these "
+            "codes. The control was the MLP on the moment curve until a first run showed it to fail by lack of training.",
+        ),
+        stats.claim(
+            "neighbourly", "Trained with an MLP the code becomes two-neighbourly (share of pairs that are faces)",
+            stats.estimate(face["learned"]), ">= 0.9", stats.Control("Gaussian code", stats.estimate(face["Gaussian"])), passed,
+        ),
+        stats.claim(
+            "more-faces", "Training on pairs makes more pairs faces than there are in the Gaussian code it started from",
+            stats.estimate_difference(face["learned"], face["Gaussian"], paired=True), "> 0",
+            stats.Control("Gaussian, other seeds", stats.estimate_difference(
+                face["Gaussian"], np.roll(face["Gaussian"], 1), paired=True)), passed,
+        ),
+        stats.claim(
+            "code-matters", "With equal training the MLP reads the moment curve better than a Gaussian code (difference in R²)",
+            stats.estimate_difference(r2["moment curve"], r2["Gaussian"], paired=True), ">= 0.02",
+            stats.Control("Gaussian, other seeds", stats.estimate_difference(
+                r2["Gaussian"][:half], r2["Gaussian"][half : 2 * half], paired=False)), passed,
+        ),
+        stats.claim(
+            "costs", "At equal marginals being on together costs the tied ReLU at least 0.1 of R²",
+            stats.estimate_difference(conditional["apart"], conditional["together"], paired=True), ">= 0.1",
+            stats.Control("as many dimensions as features", stats.estimate_difference(
+                conditional["room-apart"], conditional["room-together"], paired=True)), passed,
+            note="R² on inputs with one feature on after training with one on always, minus R² on inputs with two on "
+            "after training with two on half of the time.",
+        ),
+        stats.claim(
+            "copes", "Trained on pairs the tied ReLU does better on them than trained on one feature at a time (R² difference)",
+            stats.estimate_difference(r2["tied ReLU"], floor, paired=True), ">= 0.1",
+            stats.Control("one at a time, other seeds",
+                          stats.estimate_difference(floor, np.roll(floor, 1), paired=True)), passed,
+        ),
+    ]  # fmt: skip
+
+
+def draw(sacrificed: pd.DataFrame, iterated: pd.DataFrame) -> list[Figure]:
+    """Which pairs are sacrificed; how many sparse-coding steps each code takes."""
+    return [
+        Figure(
+            "sacrificed",
+            plots.lines_with_band(
+                sacrificed, "cosine", "error", "decoder", "low", "high", roles={"tied ReLU": "control", "MLP": "treatment"},
+                x_title="cosine of the two directions", y_title="squared error of the pair",
+            ),
+            "Squared error of a pair by the cosine of its two directions: mean and quartiles over pairs of all "
+            "seeds. The pairs with the largest error are the ones a decoder sacrifices.",
+        ),
+        Figure(
+            "iterations",
+            plots.lines_with_band(
+                iterated, "steps", "R²", "code", "low", "high", log_x=True, x_title="sparse-coding steps (FISTA)",
+            ),
+            "R² on pairs when each code is read by sparse coding with positivity only (mean and range of four seeds). One step "
+            "is one tied ReLU layer; where pairs are faces of the code, more steps can finish the job.",
+        ),
+    ]  # fmt: skip
