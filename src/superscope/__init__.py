@@ -24,7 +24,9 @@ _PUBLIC = {
     "TwoLayer": "toys", "Bottleneck": "toys", "AbsoluteValue": "toys", "ModuleToy": "toys", "Target": "toys",
     "Sweep": "sweep", "Recipe": "sweep", "SweepRun": "sweep",
 }  # fmt: skip
-_MODULES = ("atlas", "catalogue", "features", "lms", "measure", "plots", "stats", "store", "studies", "study", "sweep", "toys")
+_MODULES = (
+    "atlas", "catalogue", "features", "lms", "measure", "plots", "recover", "stats", "store", "studies", "study", "sweep", "toys",
+)  # fmt: skip
 
 __all__ = [*_PUBLIC, *_MODULES, "__version__"]
 
