@@ -25,7 +25,8 @@ _PUBLIC = {
     "Sweep": "sweep", "Recipe": "sweep", "SweepRun": "sweep",
 }  # fmt: skip
 _MODULES = (
-    "atlas", "catalogue", "features", "lms", "measure", "plots", "recover", "stats", "store", "studies", "study", "sweep", "toys",
+    "atlas", "catalogue", "features", "lms", "measure", "plots", "recover", "stats", "store", "studies", "study", "sweep",
+    "toys",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_MODULES, "__version__"]
