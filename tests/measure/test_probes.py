@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from superscope.measure.probes import linear_probes, nonlinear_share
+from superscope.measure.probes import auc, balanced_dichotomies, linear_probes, nonlinear_share, probe_auc
 
 X = np.array(list(itertools.product((0.0, 1.0), repeat=8)))
 FIRST, SECOND = np.triu_indices(8, 1)
@@ -31,3 +31,23 @@ def test_shares_count_planted_features():
     share = nonlinear_share(ANDS[:, :5], X, ANDS, FIT)
     assert share[:5].min() > 0.99
     assert share[5:].max() < 0.2
+
+
+def test_auc_is_the_chance_to_rank_right():
+    score = np.array([0.1, 0.4, 0.4, 0.9])[:, None]
+    truth = np.array([False, True, False, True])[:, None]
+    assert auc(score, truth)[0] == (1 + 0.5 + 1 + 1) / 4
+
+
+def test_dichotomies_are_all_control_tasks():
+    tasks = balanced_dichotomies(8)
+    assert tasks.shape == (35, 8)
+    assert (tasks.sum(1) == 4).all() and len({tuple(t) for t in tasks}) == 35
+    kind = np.arange(8000) % 8
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((8000, 1))
+    assert np.abs(probe_auc(noise, tasks[:, kind].T, rng.random(8000) < 0.5) - 0.5).max() < 0.05  # null
+    gray = np.array([0, 1, 3, 2, 7, 6, 4, 5])[kind][:, None] + 0.01 * noise
+    low, high = np.isin(kind, [1, 2, 5, 6]), kind >= 4
+    found = probe_auc(gray, np.column_stack([low, high]), rng.random(8000) < 0.5)
+    assert found[1] > 0.99 and abs(found[0] - 0.5) < 0.1

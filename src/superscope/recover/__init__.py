@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from .alignment_search import alignment_search
 from .decoders import ista, nnls, subset_search
+from .interchange import learn_swap, right, swap
 from .sensing import donoho_tanner, half_point, recovery
 
-__all__ = ["alignment_search", "donoho_tanner", "half_point", "ista", "nnls", "recovery", "subset_search"]
+__all__ = [
+    "alignment_search",
+    "donoho_tanner",
+    "half_point",
+    "ista",
+    "learn_swap",
+    "nnls",
+    "recovery",
+    "right",
+    "subset_search",
+    "swap",
+]

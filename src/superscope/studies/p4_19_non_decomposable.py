@@ -314,7 +314,7 @@ def draw(found: dict[str, dict], config: Config) -> list[Figure]:
             "interchange",
             plots.lines_with_band(
                 pd.DataFrame(rows), "size", "success", "task", "low", "high", x_title="dimensions of the exchanged subspace",
-                y_title="exchanges that change one factor and keep the other",
+                y_title="successful exchanges",
             ),
             "Where the task splits, a subspace of the right size carries one factor; where it does not, none of any size does. "
             "Bands: range over seeds.",
