@@ -42,7 +42,8 @@ def test_auc_is_the_chance_to_rank_right():
 def test_dichotomies_are_all_control_tasks():
     tasks = balanced_dichotomies(8)
     assert tasks.shape == (35, 8)
-    assert (tasks.sum(1) == 4).all() and len({tuple(t) for t in tasks}) == 35
+    assert (tasks.sum(1) == 4).all()
+    assert len({tuple(t) for t in tasks}) == 35
     kind = np.arange(8000) % 8
     rng = np.random.default_rng(3)
     noise = rng.standard_normal((8000, 1))
@@ -50,4 +51,5 @@ def test_dichotomies_are_all_control_tasks():
     gray = np.array([0, 1, 3, 2, 7, 6, 4, 5])[kind][:, None] + 0.01 * noise
     low, high = np.isin(kind, [1, 2, 5, 6]), kind >= 4
     found = probe_auc(gray, np.column_stack([low, high]), rng.random(8000) < 0.5)
-    assert found[1] > 0.99 and abs(found[0] - 0.5) < 0.1
+    assert found[1] > 0.99
+    assert abs(found[0] - 0.5) < 0.1

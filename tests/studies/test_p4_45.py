@@ -18,7 +18,7 @@ TINY = {"ratios": (0.3,), "sensing_features": 8, "shares": (0.25, 0.5), "active"
 def test_onset_is_where_half_of_the_surplus_is_packed():
     active, counts = np.array([1, 2, 4, 8]), np.array([20.0, 20.0, 10.0, 10.0])
     assert _open_sensing.onset(active, counts, m=10, n=20) == pytest.approx(3)
-    assert _open_sensing.onset(active, np.full(4, 20.0), m=10, n=20) == 8  # packed everywhere
+    assert np.isnan(_open_sensing.onset(active, np.full(4, 20.0), m=10, n=20))  # packed everywhere: not seen
     assert _open_sensing.onset(active, np.full(4, 10.0), m=10, n=20) < 1  # nowhere
 
 

@@ -2,9 +2,9 @@
 
 A probe can succeed because the layer computed a feature or because the feature was there for any linear reader to take: AND of
 two bits is linearly separable in the bits themselves. Compare with an untrained layer and with a linear one, and with
-`nonlinear_share`, which counts only what no linear function of the inputs supplies. Control tasks (`balanced_dichotomies`): with
-K input patterns every balanced labelling of them is a task, and a probe that does as well on all of them has found nothing about
-one (Hewitt and Liang, arXiv 1909.03368).
+`nonlinear_share`, which counts only what no linear function of the inputs supplies. Control tasks (`balanced_dichotomies`):
+with K input patterns every balanced labelling of them is a task, and a probe that does as well on all of them has found
+nothing about one (Hewitt and Liang, arXiv 1909.03368).
 """
 
 from __future__ import annotations
