@@ -9,7 +9,7 @@ import pytest
 
 from superscope import studies
 from superscope.studies import p4_19_non_decomposable as study
-from superscope.studies._groups import group, minimal_normal_subgroups
+from superscope.studies._groups import factorisations, group, minimal_normal_subgroups
 
 
 @pytest.mark.parametrize("name", study.GROUPS)
@@ -28,6 +28,11 @@ def test_only_s4_has_a_single_minimal_normal_subgroup():
     }  # fmt: skip
     assert [group(name).homomorphic for name in study.GROUPS] == [False, True, True]
     assert (group("S3 x Z4").product != group("S3 x Z4").product.T).any()
+
+
+def test_factorisations_make_every_element_once():
+    assert [len(factorisations(name)) for name in study.GROUPS[::2]] == [68, 18]
+    assert all(sorted(way.ravel()) == list(range(24)) for way in factorisations("S4"))
 
 
 def test_additive_share_of_planted_codes():

@@ -69,6 +69,32 @@ def group(name: str) -> Group:
     return Group(name, product, coordinates)
 
 
+@cache
+def factorisations(name: str) -> tuple[np.ndarray, ...]:
+    """All grids (A, B) of the elements h k with h in H and k in K, for subgroups H, K that make every element exactly once.
+
+    The ways to give an element two coordinates that the group itself offers; with two generators per subgroup (true of S4 and
+    of groups like it) the list is complete.
+    """
+    product = group(name).product
+    unit = int(np.flatnonzero((product == np.arange(24)).all(1))[0])
+    subgroups = {closure(product, {unit, x, y}) for x in range(24) for y in range(24)}
+    return tuple(
+        product[np.ix_(sorted(first), sorted(second))]
+        for first in sorted(subgroups, key=sorted) for second in sorted(subgroups, key=sorted)
+        if len(first) * len(second) == 24 and len(first & second) == 1 and min(len(first), len(second)) > 1
+    )  # fmt: skip
+
+
+def closure(product: np.ndarray, members: set[int]) -> frozenset[int]:
+    """The smallest set that holds `members` and all products of its own."""
+    while True:
+        larger = members | {int(product[x, y]) for x in members for y in members}
+        if larger == members:
+            return frozenset(members)
+        members = larger
+
+
 def minimal_normal_subgroups(product: np.ndarray) -> int:
     """Number of normal subgroups, other than the trivial one, that contain no smaller such.
 
@@ -82,11 +108,5 @@ def minimal_normal_subgroups(product: np.ndarray) -> int:
     for g in range(n):
         if g == unit:
             continue
-        members = {unit} | {int(product[product[h, g], inverse[h]]) for h in range(n)}
-        while True:
-            larger = members | {int(product[x, y]) for x in members for y in members}
-            if larger == members:
-                break
-            members = larger
-        closures.add(frozenset(members))
+        closures.add(closure(product, {unit} | {int(product[product[h, g], inverse[h]]) for h in range(n)}))
     return sum(not any(other < one for other in closures) for one in closures)

@@ -93,8 +93,8 @@ PRESETS = {
         detectors=128, widths=(1.0, 0.5, 0.35, 0.3, 0.25, 0.2), depth=8, steps=4000, samples=3000, restarts=3, ring_steps=5000
     ),
     "full": Config(
-        detectors=200, widths=(1.0, 0.7, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15), depth=10, steps=20_000, samples=4000,
-        restarts=8, ring_steps=20_000, seeds=48,
+        detectors=200, widths=(1.0, 0.7, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15), depth=10, steps=20_000,
+        samples=4000, restarts=8, ring_steps=20_000, seeds=48
     ),
 }  # fmt: skip
 

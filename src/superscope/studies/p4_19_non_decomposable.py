@@ -32,7 +32,7 @@ from superscope.lab import Lab
 from superscope.recover import alignment_search
 from superscope.stats import Claim
 from superscope.studies._batched import descend
-from superscope.studies._groups import group, minimal_normal_subgroups
+from superscope.studies._groups import factorisations, group, minimal_normal_subgroups
 
 PROBLEM = "4.19"
 TITLE = "A representation that does not decompose"
@@ -45,8 +45,9 @@ ASSUMPTIONS = [
     "Decomposable means: the code is a sum of a part for one factor and a part for the other, or some linear subspace "
     "carries one "
     "factor so that it can be exchanged alone. Non-linear ways to take a code apart are not searched for.",
-    "For S4 the two coordinates are the coset of the Klein group and the position in the coset. By the theorem no choice of "
-    "coordinates computes independently; that no other choice looks better in the code is not tested.",
+    "For S4 the two heads ask for the coset of the Klein group and the position in the coset. That no choice of "
+    "coordinates computes "
+    "independently is the theorem; that none looks additive in the code is measured over all factorisations into subgroups.",
     "The alignment search is gradient descent from one start per size; the controls show what it finds when there is "
     "something.",
 ]
@@ -208,8 +209,9 @@ def compose(config: Config, seeds: list[int], name: str) -> dict[str, list[float
         targets = [torch.tensor(wanted[..., i]) for i in (0, 1)]
         swaps.append(alignment_search(pick[0], pick[1], targets, read, config.sizes))
     grid = codes.numpy()[:, g.inverse]  # (net, 6, 4, m)
+    best = np.max([additive_share(codes.numpy()[:, way]) for way in factorisations(name)], axis=0)
     return {
-        "accuracy": accuracy.tolist(), "additive share": additive_share(grid).tolist(),
+        "accuracy": accuracy.tolist(), "additive share": additive_share(grid).tolist(), "best share": best.tolist(),
         "interchange": np.mean(swaps, axis=0).tolist(),
     }  # fmt: skip
 
@@ -231,6 +233,7 @@ def run(config: Config, lab: Lab) -> Findings:
     random, additive = tables["random"], tables["additive"]
     split, chance = groups["Z6 x Z4"], 1 / LABELS
     share = {name: np.array(found["additive share"]) for name, found in groups.items()}
+    best = {name: np.array(found["best share"]) for name, found in groups.items()}
 
     def against(name: str, statement: str, value, rule: str, control: str, other, why: str, note: str = "") -> Claim:
         return stats.claim(
@@ -257,10 +260,14 @@ def run(config: Config, lab: Lab) -> Findings:
             f"interchanges not searched on.",
         ),
         against(
-            "group-code", "The code of an element of S4 is not a sum over its coordinates: they explain at most 0.8 of "
-            "its variance",
-            share["S4"], "<= 0.8", "Z6 x Z4", share["Z6 x Z4"], "a direct product of the same order with the same two heads",
-            f"A code at random would give {(5 + 3) / 23:.2f}.",
+            "group-code",
+            f"In none of its {len(factorisations('S4'))} factorisations into two subgroups is the code of an element of "
+            f"S4 a sum over "
+            "two coordinates: the best explains at most 0.8 of its variance",
+            best["S4"], "<= 0.8", "Z6 x Z4", best["Z6 x Z4"], "the same order and the same two heads, but a direct product",
+            "Largest share over all factorisations for every network. A code at random would give 0.35 to 0.52 in a "
+            "single one. A first "
+            "run measured only the coordinates of the heads.",
         ),
         against(
             "group-interchange", "No subspace of it carries one coordinate: exchanges succeed in at most 0.7",
@@ -280,6 +287,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "minimal normal subgroups": [minimal_normal_subgroups(group(name).product) for name in GROUPS],
             "a direct product in these coordinates": [group(name).homomorphic for name in GROUPS],
             "variance left by 10 atoms, 6 + 4": [1 - share[name].mean() for name in GROUPS],
+            "by the atoms of the best factorisation": [1 - best[name].mean() for name in GROUPS],
             "variance left by 24 atoms, one per element": [0.0] * len(GROUPS),
             "interchange": [swaps[name].mean() for name in GROUPS],
         }
