@@ -1,9 +1,9 @@
 """Problem 4.17: a feature that is used, yet is no direction.
 
-Three independent bits -> MLP -> tanh bottleneck of m coordinates + Gaussian noise (sd 0.05) -> MLP -> the bits. On a line (m =
-1) eight cells must be told apart by position, so at most one bit can be a direction. To compute *inside* the code, a late bit
-g joins behind the bottleneck and every output is b_i XOR g: no layer is asked for b_i itself. f is, for every network, the bit
-that a linear probe of the code reads worst. Control: m = 3, where every bit has room for a direction.
+Three independent bits -> MLP -> tanh bottleneck of m coordinates + Gaussian noise (sd 0.05) -> MLP -> the bits. On a line
+(m = 1) eight cells must be told apart by position, so at most one bit can be a direction. To compute *inside* the code, a
+late bit g joins behind the bottleneck and every output is b_i XOR g: no layer is asked for b_i itself. f is, for every
+network, the bit that a linear probe of the code reads worst. Control: m = 3, where every bit has room for a direction.
 
 Probes: held-out rank AUC of f, against all 35 balanced labellings of the eight patterns (control tasks). Causal: a learned
 one-dimensional interchange (rank one, oblique) must make the output as if f came from another input and the rest stayed; a
