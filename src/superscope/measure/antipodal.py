@@ -2,8 +2,8 @@
 
 W = (w, -w) with one bias b for both outputs, values U[0,1], density p. With a = w^2 and t = b/a in [0, 1] every piece of the
 expected loss of the ReLU output model (Elhage et al. 2022, arXiv 2209.10652) is a polynomial, so the optimum needs no training
-and no quadrature. It answers "are there models in which superposition has a closed form?" for the smallest model that has any,
-and gives the continuous shrinking that McGrath's comment on the paper describes.
+and no quadrature, only a search in two variables. It answers "are there models in which superposition has a closed form?" for
+the smallest model that has any, and gives the continuous shrinking that McGrath's comment on the paper describes.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ def faces(W: np.ndarray, k: int = 2) -> np.ndarray:
     """(C(n, k),) bool, in the order of itertools.combinations: are these k columns of W (m, n) a face of conv(0, W)?
 
     If they are, every x >= 0 on them is the one non-negative solution of W x = h with the least sum (Donoho and Tanner 2005,
-    "Neighborliness of randomly projected simplices"), so positivity alone tells these features from all others. Does
+    "Neighborliness of randomly projected simplices"), so positivity and the least sum tell these features from all others. Does
     not change when W is multiplied by an invertible matrix. Assumes general position: a face with more than m vertices is
     triangulated, which adds faces that are not there. Null: columns of a Gaussian matrix.
     """

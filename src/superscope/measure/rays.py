@@ -46,7 +46,8 @@ def rays(h: np.ndarray, cosine: float = 0.99, level: float = 0.05, quiet: float 
     probability of so many in the inner third, times the number of samples (each could have started a ray). cosine: the outer
     angle (0.99: 8 degrees). level: largest p of a ray. quiet: samples shorter than this share of the 95th percentile of norms
     have no direction worth having. Greedy: the sample with most close neighbours starts a ray and takes its window along.
-    Misleads when a feature always has the same value (sums of two are rays too), when features come in fixed combinations,
+    Misleads when the values of a feature hardly vary (sums of two are rays too: U[0.8, 1] is enough), when features come in
+    fixed combinations, however rarely,
     when nothing is ever alone (dense inputs: it finds none), and in two dimensions, where chance neighbours are common.
     """
     from scipy.stats import binom

@@ -160,8 +160,9 @@ class TwoFeatureOptimum:
     """Global optimum of n=2, m=1. w = (w1, w2) with w1 >= 0, b = (b1, b2).
 
     phase: "antipodal" (w1 w2 < 0), "only first" / "only second" (one weight below 0.05 of the other), or "same sign".
-    Antipodal does not mean equal norms: they differ as soon as r != 1, and at r = 1 above p of about 0.72, where
-    one feature takes most of the unit (norms near 0.93 and 0.46) and the symmetric pair is no longer best.
+    Antipodal does not mean equal norms: they differ as soon as r != 1, and at r = 1 above p of about 0.706
+    (`antipodal.symmetry_breaking`), where one feature takes most of the unit (norms near 0.93 and 0.46) and the symmetric pair
+    is no longer best.
     """
 
     loss: float

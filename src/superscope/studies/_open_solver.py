@@ -1,4 +1,5 @@
-"""4.45, question 3: are there models of superposition with a closed form? Trained networks against the exact solver."""
+"""4.45, question 3: are there models of superposition with a closed form? Trained networks against the
+minimum of the exact loss."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def transitions(w: np.ndarray, densities: np.ndarray) -> np.ndarray:
 
 
 def solver(config: Config, lab: Lab, passed: bool) -> Part:
-    """The closed form of the antipodal pair and the exact phase boundary, against what training finds."""
+    """The minimum of the closed-form loss and the exact phase boundary, against what training finds."""
     grid = np.array(SHRINKING)
     exact = np.array([antipodal.antipodal_optimum(p).norm for p in grid])
     w = trained(config, lab, (1.0, JUMP_RATIO), grid, "solver-shrinking")
@@ -52,7 +53,8 @@ def solver(config: Config, lab: Lab, passed: bool) -> Part:
     jump = np.abs(np.diff(weaker, axis=1)).max(1)  # (ratio, seed)
     claims = [
         stats.claim(
-            "closed-form", "Trained pairs have the norms of the closed form: nowhere between density 0.3 and 0.7 more "
+            "closed-form", "Trained pairs have the norms that minimise the closed form: nowhere between density 0.3 and "
+            "0.7 more "
             "than 0.02 off",
             stats.estimate(np.abs(norm - exact[:, None]).max(0)), "<= 0.02",
             stats.Control(
@@ -93,7 +95,8 @@ def solver(config: Config, lab: Lab, passed: bool) -> Part:
     broken = lab.unit("symmetry-breaking", antipodal.symmetry_breaking)
     return Part(
         [*claims, claim], [shrinking, figure], {"exact_boundary": table},
-        f"The pair n=2, m=1 has a closed form that training meets within {np.abs(norm - exact[:, None]).max():.3f}; it is the "
+        f"The loss of the pair n=2, m=1 has a closed form, whose minimum training meets within "
+        f"{np.abs(norm - exact[:, None]).max():.3f}; it is the "
         f"optimum up to density {broken:.3f}.",
     )  # fmt: skip
 

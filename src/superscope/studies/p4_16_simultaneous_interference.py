@@ -1,18 +1,17 @@
 """Problem 4.16: two features that share dimensions, on at once.
 
 Exactly two of n features are on, values uniform on [0, 1]; the encoder is linear, h = W x with m = 4 rows. That is enough for
-any n: with the columns of W on the moment curve every pair is a face of conv(0, W), so that positivity alone tells it from all
-others (m = 2k rows for k features, Donoho and Tanner 2005), and almost any W will do for a decoder that knows that two are on.
-What breaks is the decoder with one ReLU layer, ReLU(W^T h + b).
+any n: with the columns of W on the moment curve every pair is a face of conv(0, W), so that positivity and the least sum tell
+it from all others (m = 2k rows for k features, Donoho and Tanner 2005), and almost any W will do for a decoder that knows that
+two are on. What breaks is the decoder with one ReLU layer, ReLU(W^T h + b).
 
 Decoders: tied ReLU; an MLP with a linear output, trained together with W, on the fixed moment curve, or on a fixed Gaussian W.
-Ceilings on the learned W: NNLS (positivity only) and search over all pairs (exact). Geometry: the share of pairs that are
-faces, exact by convex hull. Control for density: with equal marginals (each feature on with chance 1/n) two features on half of
-the time against one feature on always.
-Thresholds from the reference sheet: R^2 > 0.95 for the MLP where the tied ReLU has < 0.6, within 2 % of the NNLS ceiling; ours:
-0.9 of the pairs for "two-neighbourly", 0.1 in R^2 for "costs" and "copes", 0.02 in R^2 for one code against another.
-R^2 is over all outputs, on inputs with exactly two features on, every pair equally often. Loss: sum over outputs, mean over
-samples.
+Ceilings on the learned W: NNLS (positivity, least sum) and search over all pairs (exact). Geometry: the share of pairs that
+are faces, exact by convex hull. Control for density: with equal marginals (each feature on with chance 1/n) two features on
+half of the time against one feature on always. Thresholds from the reference sheet: R^2 > 0.95 for the MLP where the tied ReLU
+has < 0.6, within 2 % of the NNLS ceiling; ours: 0.9 of the pairs for "two-neighbourly", 0.1 in R^2 for "costs" and "copes",
+0.02 in R^2 for one code against another. R^2 is over all outputs, on inputs with exactly two features on, every pair equally
+often. Loss: sum over outputs, mean over samples.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ TITLE = "Two features on at once"
 QUESTION = "If features that share dimensions are often on together, can a model tell them apart, and by what mechanism?"
 ASSUMPTIONS = [
     "Exactly two features are on, all pairs equally often, all equally important; there is no noise on the code.",
-    "The encoder is linear and bottlenecked at m = 4 = 2k rows, the fewest for which positivity can be enough.",
+    "The encoder is linear and bottlenecked at m = 4 = 2k rows, the fewest for which the non-negative answer of least "
+    "sum can be "
+    "right for all pairs.",
     "The MLP has a linear output: with an output ReLU many of its outputs die in training.",
 ]
 DISANALOGIES = [
@@ -77,6 +78,12 @@ class Config:
     tied_steps: int = 3000
     restarts: int = 6  # of tied models
     seeds: int = 16
+
+    def __post_init__(self) -> None:
+        if self.m % 2 or not 2 <= self.m < self.n:
+            raise ValueError(f"m={self.m}, n={self.n}: the moment curve needs an even m with 2 <= m < n")
+        if self.seeds < 2 or self.restarts < 2:
+            raise ValueError(f"seeds={self.seeds}, restarts={self.restarts}: needs at least 2 of each")
 
 
 PRESETS = {
@@ -181,14 +188,13 @@ def run(config: Config, lab: Lab) -> Findings:
     few = x[:, :4].reshape(-1, config.n)
     ceiling = {name: np.array([explained(nnls(W, few @ W.T), few) for W in stack]) for name, stack in codes.items()}
     search = {name: np.array([explained(subset_search(W, few @ W.T, 2), few) for W in stack]) for name, stack in codes.items()}
-    once = np.array([explained(ista(W, few @ W.T, 1e-3, 1), few) for W in codes["learned"]])
     face = {name: np.array([measure.neighbourliness(W) for W in stack]) for name, stack in codes.items()}
 
     gate = Gate(
         "Some trained decoder tells pairs apart: on the moment curve the MLP explains at least 80 % of the variance",
         bool(np.median(r2["moment curve"]) >= 0.8), {"median R²": float(np.median(r2["moment curve"]))},
     )  # fmt: skip
-    claims = judge(config, r2, conditional, ceiling, once, face, gate.passed)
+    claims = judge(config, r2, conditional, ceiling, search, face, gate.passed)
     table = pd.DataFrame(
         [
             {"code": name, "R² of its decoder": r2[name].mean(), "NNLS": ceiling[name].mean(), "search": search[name].mean(),
@@ -210,15 +216,16 @@ def run(config: Config, lab: Lab) -> Findings:
     )
     beyond = r2["learned"].mean() > ceiling["learned"].mean()
     meaning = (
-        "the network uses more than positivity, for instance that few features are on"
+        "the network uses more than positivity and the least sum, for instance that few features are on"
         if beyond
-        else "the network reads no more than positivity gives"
+        else "the network reads no more than these give"
     )
     summary = (
         f"Two of {config.n} features on, {config.m} dimensions. R² on pairs: tied ReLU {r2['tied ReLU'].mean():.2f}, MLP with "
         f"its own code {r2['learned'].mean():.2f}, on the moment curve {r2['moment curve'].mean():.2f}, on a Gaussian code "
         f"{r2['Gaussian'].mean():.2f}. {face['learned'].mean():.0%} of the pairs are faces of the learned code (Gaussian "
-        f"{face['Gaussian'].mean():.0%}, moment curve {face['moment curve'].mean():.0%}); positivity alone would reach "
+        f"{face['Gaussian'].mean():.0%}, moment curve {face['moment curve'].mean():.0%}); positivity and the least sum "
+        f"would reach "
         f"{ceiling['learned'].mean():.2f} on it, search over pairs {search['learned'].mean():.2f}: {meaning}. "
         f"At equal marginals being on together costs the tied ReLU "
         f"{np.mean(conditional['apart'] - conditional['together']):.2f} of R²."
@@ -249,7 +256,7 @@ def by_cosine(config: Config, mlp_error: np.ndarray, model, codes, x: np.ndarray
     return pd.DataFrame(rows)
 
 
-def judge(config: Config, r2, conditional, ceiling, once, face, passed: bool) -> list[Claim]:
+def judge(config: Config, r2, conditional, ceiling, search, face, passed: bool) -> list[Claim]:
     """All claims; every array (seed,)."""
     half = config.seeds // 2
     floor = r2["tied, one at a time"]
@@ -257,29 +264,30 @@ def judge(config: Config, r2, conditional, ceiling, once, face, passed: bool) ->
         stats.claim(
             "mlp", "An MLP trained together with the code tells pairs apart (R² on pairs)",
             stats.estimate(r2["learned"]), "> 0.95", stats.Control("tied ReLU", stats.estimate(r2["tied ReLU"])), passed,
-            note=f"{config.layers} hidden layers of {config.width}, {config.steps} steps; R² still rises with width and steps.",
+            note=f"{config.layers} hidden layers of {config.width}, {config.steps} steps.",
         ),
         stats.claim(
             "tied-breaks", "One tied ReLU layer does not (R² on pairs)",
             stats.estimate(r2["tied ReLU"]), "< 0.6", stats.Control("MLP", stats.estimate(r2["learned"])), passed,
         ),
         stats.claim(
-            "ceiling", "The MLP comes within 0.02 of NNLS on its own code (its R² minus that of NNLS)",
-            stats.estimate_difference(r2["learned"], ceiling["learned"], paired=True), ">= -0.02",
-            stats.Control("one sparse-coding step on that code, a single ReLU layer",
-                          stats.estimate_difference(once, ceiling["learned"], paired=True)), passed,
-            note="NNLS is no upper bound: it does not know that only two are on. Search over pairs is, and is exact on these "
-            "codes. The control was the MLP on the moment curve until a first run showed it to fail by lack of training.",
+            "ceiling", "The MLP comes within 0.02 of the ceiling of its own code, search over all pairs (R² minus R²)",
+            stats.estimate_difference(r2["learned"], search["learned"], paired=True), ">= -0.02",
+            stats.Control("tied ReLU, on its own code",
+                          stats.estimate_difference(r2["tied ReLU"], search["tied ReLU"], paired=True)), passed,
+            note=f"The sheet names NNLS, which is no upper bound here ({ceiling['learned'].mean():.2f}): it does not know "
+            "that only two are on. Until a second look the claim compared with NNLS, which one trained ReLU layer matches too.",
         ),
         stats.claim(
             "neighbourly", "Trained with an MLP the code becomes two-neighbourly (share of pairs that are faces)",
             stats.estimate(face["learned"]), ">= 0.9", stats.Control("Gaussian code", stats.estimate(face["Gaussian"])), passed,
         ),
         stats.claim(
-            "more-faces", "Training on pairs makes more pairs faces than there are in the Gaussian code it started from",
-            stats.estimate_difference(face["learned"], face["Gaussian"], paired=True), "> 0",
+            "more-faces", "Training on pairs makes 0.05 more of the pairs faces than in the Gaussian code it started from",
+            stats.estimate_difference(face["learned"], face["Gaussian"], paired=True), ">= 0.05",
             stats.Control("Gaussian, other seeds", stats.estimate_difference(
-                face["Gaussian"], np.roll(face["Gaussian"], 1), paired=True)), passed,
+                face["Gaussian"][:half], face["Gaussian"][half : 2 * half], paired=False)), passed,
+            note="The rule was '> 0', which a control without any effect cannot clearly fail.",
         ),
         stats.claim(
             "code-matters", "With equal training the MLP reads the moment curve better than a Gaussian code (difference in R²)",
@@ -299,7 +307,7 @@ def judge(config: Config, r2, conditional, ceiling, once, face, passed: bool) ->
             "copes", "Trained on pairs the tied ReLU does better on them than trained on one feature at a time (R² difference)",
             stats.estimate_difference(r2["tied ReLU"], floor, paired=True), ">= 0.1",
             stats.Control("one at a time, other seeds",
-                          stats.estimate_difference(floor, np.roll(floor, 1), paired=True)), passed,
+                          stats.estimate_difference(floor[:half], floor[half : 2 * half], paired=False)), passed,
         ),
     ]  # fmt: skip
 
@@ -321,7 +329,8 @@ def draw(sacrificed: pd.DataFrame, iterated: pd.DataFrame) -> list[Figure]:
             plots.lines_with_band(
                 iterated, "steps", "R²", "code", "low", "high", log_x=True, x_title="sparse-coding steps (FISTA)",
             ),
-            "R² on pairs when each code is read by sparse coding with positivity only (mean and range of four seeds). One step "
+            "R² on pairs when each code is read by sparse coding with positivity and a small price on the sum (mean and "
+            "range of four seeds; the moment curve is one code). One step "
             "is one tied ReLU layer; where pairs are faces of the code, more steps can finish the job.",
         ),
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 Random lookup. Two tokens a and b; the label of every pair is drawn at random (balanced), so neither token means anything on
 its own. Encoder ReLU(E_a + E_b + c) V, an m-dimensional bottleneck, linear read-out. Control: two labels, g(a) and h(b),
 through the same network. Measured on the bottleneck: share of variance that the main effects of a and b explain (two-way
-ANOVA), what is left to read when only those are kept, and whether any linear subspace, of any size, carries a without b
+ANOVA), what is left to read when only those are kept, and whether a linear subspace, of the sizes searched, carries a without b
 (alignment search with interchange).
 
 Group composition. c = a b in a group of order 24, from a code of a in m dimensions and a free code of b, by a two-layer
@@ -48,19 +48,27 @@ ASSUMPTIONS = [
     "For S4 the two heads ask for the coset of the Klein group and the position in the coset. That no choice of "
     "coordinates computes "
     "independently is the theorem; that none looks additive in the code is measured over all factorisations into subgroups.",
-    "The alignment search is gradient descent from one start per size; the controls show what it finds when there is "
+    "The sheet's isotypic blocks, mutual information and Gini index are not used: for 24 elements a code at random has "
+    ".957 of its "
+    "variance in blocks of dimension two or more.",
+    "The alignment search is gradient descent from one start per size, and the best size is picked on what it is judged "
+    "by; the controls show what it finds when there is "
     "something.",
 ]
 DISANALOGIES = [
     "The red-team reading holds for every finite task: one feature per joint state is a decomposition. It needs an atom "
     "for every "
     "state (24 here, 576 for the lookup), so it explains the code by storing it again; the table shows what fewer atoms leave.",
+    "The lookup is read by a linear layer, so exchanged codes give sums of logits, and a joint label cannot come out "
+    "recombined: "
+    "that no subspace works follows nearly from the read-out. The group network reads its code by an MLP, where it does not.",
     "A random lookup is pure memorisation. Language is not: most of what a model stores about two tokens has main effects.",
     "Twenty-four group elements fit any code without superposition pressure; larger groups through narrower codes are "
     "not tried.",
 ]
 GROUPS = ("S4", "S3 x Z4", "Z6 x Z4")
 LABELS = 8
+RANDOM_CODES = 200  # for the null of the best factorisation
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,12 @@ class Config:
     interchanges: int = 800  # half to search on, half to judge by
     sizes: tuple[int, ...] = (2, 3, 4, 5)  # of the subspaces searched
     seeds: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not all(1 <= size <= self.code for size in self.sizes):
+            raise ValueError(f"sizes={self.sizes}: subspaces of a code of {self.code} have 1 to {self.code} dimensions")
+        if self.tokens < 8 or self.tokens % 8:
+            raise ValueError(f"tokens={self.tokens}: needs a multiple of 8, so that all labels are equally frequent")
 
 
 PRESETS = {
@@ -111,6 +125,11 @@ def additive_share(codes: np.ndarray) -> np.ndarray:
     first, second = centred.mean(2, keepdims=True), centred.mean(1, keepdims=True)
     explained = codes.shape[2] * (first**2).sum((1, 2, 3)) + codes.shape[1] * (second**2).sum((1, 2, 3))
     return explained / (centred**2).sum((1, 2, 3))
+
+
+def best_share(codes: np.ndarray, name: str) -> np.ndarray:
+    """(net,) the largest additive share of codes (net, 24, m) over all factorisations of the group into two subgroups."""
+    return np.max([additive_share(codes[:, way]) for way in factorisations(name)], axis=0)
 
 
 def lookup(config: Config, seeds: list[int], random: bool) -> dict[str, list[float]]:
@@ -209,7 +228,7 @@ def compose(config: Config, seeds: list[int], name: str) -> dict[str, list[float
         targets = [torch.tensor(wanted[..., i]) for i in (0, 1)]
         swaps.append(alignment_search(pick[0], pick[1], targets, read, config.sizes))
     grid = codes.numpy()[:, g.inverse]  # (net, 6, 4, m)
-    best = np.max([additive_share(codes.numpy()[:, way]) for way in factorisations(name)], axis=0)
+    best = best_share(codes.numpy(), name)
     return {
         "accuracy": accuracy.tolist(), "additive share": additive_share(grid).tolist(), "best share": best.tolist(),
         "interchange": np.mean(swaps, axis=0).tolist(),
@@ -234,6 +253,9 @@ def run(config: Config, lab: Lab) -> Findings:
     split, chance = groups["Z6 x Z4"], 1 / LABELS
     share = {name: np.array(found["additive share"]) for name, found in groups.items()}
     best = {name: np.array(found["best share"]) for name, found in groups.items()}
+    noise = np.random.default_rng([lab.seed, 423]).standard_normal((RANDOM_CODES, 24, config.code))
+    random_share = best_share(noise, "S4")
+    chance_share = random_share.mean(), random_share.max()
 
     def against(name: str, statement: str, value, rule: str, control: str, other, why: str, note: str = "") -> Claim:
         return stats.claim(
@@ -253,7 +275,8 @@ def run(config: Config, lab: Lab) -> Findings:
             random["main effects"], "<= 0.5", "additive task", additive["main effects"], "there main effects are all there is",
         ),
         against(
-            "lookup-interchange", f"No linear subspace carries one token of the lookup: exchanges of it succeed in at most "
+            "lookup-interchange", f"No linear subspace searched carries one token of the lookup: exchanges of it "
+            "succeed in at most "
             f"{chance + 0.05:.3f} (chance {chance:.3f})",
             swaps["random"], f"<= {chance + 0.05:.3f}", "additive task", swaps["additive"], "the search finds its subspace",
             f"Best of subspaces of {', '.join(map(str, config.sizes))} of {config.code} dimensions; judged on "
@@ -265,12 +288,13 @@ def run(config: Config, lab: Lab) -> Findings:
             f"S4 a sum over "
             "two coordinates: the best explains at most 0.8 of its variance",
             best["S4"], "<= 0.8", "Z6 x Z4", best["Z6 x Z4"], "the same order and the same two heads, but a direct product",
-            "Largest share over all factorisations for every network. A code at random would give 0.35 to 0.52 in a "
-            "single one. A first "
-            "run measured only the coordinates of the heads.",
+            f"Largest share over all factorisations for every network. Codes at random reach {chance_share[0]:.2f}, at most "
+            f"{chance_share[1]:.2f} of {RANDOM_CODES}, by the same measure: the trained code is not additive, and is "
+            f"more so than chance. "
+            "A first run measured only the coordinates of the heads.",
         ),
         against(
-            "group-interchange", "No subspace of it carries one coordinate: exchanges succeed in at most 0.7",
+            "group-interchange", "No subspace searched carries one of its heads' coordinates: exchanges succeed in at most 0.7",
             swaps["S4"], "<= 0.7", "Z6 x Z4", swaps["Z6 x Z4"], "there each coordinate of a product depends on its own alone",
             "Mean over the two coordinates of the best subspace size.",
         ),
@@ -324,7 +348,8 @@ def draw(found: dict[str, dict], config: Config) -> list[Figure]:
                 pd.DataFrame(rows), "size", "success", "task", "low", "high", x_title="dimensions of the exchanged subspace",
                 y_title="successful exchanges",
             ),
-            "Where the task splits, a subspace of the right size carries one factor; where it does not, none of any size does. "
+            "Where the task splits, a subspace of the right size carries one factor; where it does not, none of these "
+            "sizes does. "
             "Bands: range over seeds.",
         ),
         Figure(
