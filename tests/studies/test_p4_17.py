@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from superscope import studies
+from superscope.recover import learn_swap
 from superscope.studies import p4_17_non_linear_representation as study
 from superscope.studies._bits import Arm, Coders, patterns, train
 
@@ -46,9 +48,12 @@ def test_hand_built_cells_pass_regions_and_fail_directions():
     assert worst[0] in (1, 2)  # the first bit of the Gray code is a threshold
     moved = study.regions(nets, worst, np.tile(np.arange(16) // 2, 16), x[:, :-1], x[:, -1], rng)
     assert moved["region"][0] > 0.95
-    assert moved["direction"][0] < 0.5
+    assert moved["mean difference"][0] < 0.5
+    assert moved["reach"][0] < 0.1  # as many states must go up as down
     assert moved["other region"][0] < 0.3
-    assert study.linear_swap(nets, worst, 0, 60, 0)[0] < 0.4
+    whole = study.linear_swap(nets, worst, 0, 0, 0)[0]
+    assert 0.15 < whole < 0.35  # right when the other two bits agree
+    assert whole - 0.03 < study.linear_swap(nets, worst, 0, 60, 0)[0] < 0.4  # other pairs choose, hence the slack
 
 
 def test_three_dimensions_give_every_bit_a_direction():
@@ -58,6 +63,25 @@ def test_three_dimensions_give_every_bit_a_direction():
     assert (code[:2, :, 1:] == 0).all()
     linear = study.linear_swap(nets, np.zeros(4, dtype=int), 0, 150, 0)
     assert min(linear[2:]) > 0.9
+
+
+def test_swaps_at_the_code_do_not_touch_what_an_arm_lacks(monkeypatch):
+    nets, seen = train([Arm(1, True), Arm(2, True)], 3, 8, 0.05, [0], 5, 1e-2), {}
+
+    def spy(*args, **kwargs):
+        seen["pair"] = learn_swap(*args, **kwargs)
+        return seen["pair"]
+
+    monkeypatch.setattr(study, "learn_swap", spy)
+    study.linear_swap(nets, np.array([0, 1]), 0, 5, 0)
+    for one in seen["pair"]:
+        assert ((one[..., 0] != 0) <= torch.tensor([[True, False, False], [True, True, False]])).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("bits", 4), ("steps", 0), ("width", 0), ("seeds", 0)])
+def test_settings_the_rules_do_not_hold_for_are_refused(name: str, value: int):
+    with pytest.raises(ValueError, match=f"{name} is {value}: .* (leave|set) it"):
+        study.Config(**{name: value})
 
 
 def test_targets_and_flips():

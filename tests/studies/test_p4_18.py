@@ -15,18 +15,12 @@ TINY = {"features": 6, "dimensions": 3, "detectors": 24, "widths": (0.5, 0.25, 0
         "restarts": 2, "ring_steps": 40, "seeds": 5}  # fmt: skip
 
 
-def planted(n: int, corners: int) -> np.ndarray:
-    """(1, 2, n) columns on a circle, evenly (corners = n) or at the corners of a polygon."""
-    angle = 2 * np.pi * np.floor(np.arange(n) * corners / n) / corners
-    return np.stack([np.cos(angle), np.sin(angle)])[None]
-
-
 def test_planted_ring_is_continuous_and_polygon_is_not():
     bar = _ring.shot_noise(64, 0)
     assert 0.2 < bar < 0.5
     noise = 0.002 * np.random.default_rng(0).standard_normal((1, 2, 64))
-    assert _ring.continuous(planted(64, 64) + noise, bar).all()
-    assert not _ring.continuous(planted(64, 8), bar).any()
+    assert _ring.continuous(_ring.polygon(64, 64) + noise, bar).all()
+    assert not _ring.continuous(_ring.polygon(64, 8), bar).any()
     assert _ring.peak(2 * np.pi * np.floor(np.arange(64) / 8)[None] / 8) == pytest.approx(1)
     scattered = np.random.default_rng(1).uniform(0, 2 * np.pi, (200, 64))
     assert (_ring.peak(scattered) > bar).mean() < 0.05
@@ -64,10 +58,25 @@ def test_tree_is_self_similar():
     assert ((paths[0] > 0) & (paths[1] > 0)).sum() == 3  # siblings share all but the last level
 
 
+def test_growth_of_ring_data_does_not_need_learning():
+    theta = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)
+    octagon = study.count(_ring.bump(theta, 0.5, 64) @ np.swapaxes(_ring.polygon(64, 8), 1, 2), 500)
+    assert study.growth(octagon) == pytest.approx(1, abs=0.1)
+    assert octagon["fit"][0] > 0.99
+
+
+def test_bad_configurations_are_refused():
+    with pytest.raises(ValueError, match=r"widths=\(1.0, 0.25\): expected 0.5"):
+        study.Config(widths=(1.0, 0.25))
+    with pytest.raises(ValueError, match="seeds=1: expected at least 2"):
+        study.Config(seeds=1)
+
+
 def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.18").run(out=tmp_path, quiet=True, **TINY)
     claims = {c.id: c for c in found.claims}
     assert len(claims) == 10
-    assert claims["failed-search-0.2"].control.estimate.n == 5
+    assert claims["failed-search-0.2"].control.estimate.n == 2  # half of the seeds
+    assert all("untrained weights: " in claims[k].note for k in ("ring-no-plateau", "ring-grows", "ring-power-law"))
     assert np.isfinite([c.estimate.value for c in found.claims]).all()
     assert not found.gate.passed  # 40 steps teach nothing

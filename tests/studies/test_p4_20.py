@@ -62,6 +62,30 @@ def test_planted_clusters_are_counted_and_none_in_one_block():
     assert sets.count_groups(np.where(np.eye(15) > 0, 1, 0.1), study.CUT) == 0  # everyone for himself is no cluster
 
 
+def test_permuted_labels_do_not_separate():
+    label = np.repeat([0, 1, 2], 10)
+    similarity = np.where(label[:, None] == label, 1.0, 0.2)
+    groups = sets.group(similarity, study.CUT)
+    assert sets.apart(groups) == pytest.approx(np.full(30, 0.8))
+    assert abs(sets.apart_permuted(groups, np.random.default_rng(0)).mean()) < 0.1
+    assert sets.apart(sets.group(np.ones((6, 6)), study.CUT)) == pytest.approx(np.zeros(6))
+
+
+def test_nothing_to_compare_is_not_a_number():
+    alone, loss = np.arange(6), np.ones(6)
+    assert study.spread(alone, loss).has_nan
+    assert study.spread(np.zeros(6, int), loss).has_nan
+    assert study.spread(np.repeat([0, 1], 3), loss).value == 1
+    assert study.contrast(np.full((6, 2), np.nan)).has_nan
+    assert np.isnan(study.middle(np.full((6, 2), np.nan))).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("p", 9), ("p", 2), ("n", 12), ("n", 2), ("seeds", 1)])
+def test_bad_configurations_are_refused(name: str, value: int):
+    with pytest.raises(ValueError, match=f"{name}={value}: expected"):
+        study.Config(**{name: value})
+
+
 def test_disguised_copies_align_and_have_no_barrier():
     adder = sets.take(sets.train_adders(sets.random_adders([5], 1, 5, 6), 0, 1e-3, 40), 0)
     turn = np.linalg.qr(RNG.standard_normal((2, 2)))[0]
@@ -85,3 +109,11 @@ def test_contract_on_a_small_run(tmp_path: Path):
     assert len(found.claims) == 12
     assert {c.id.split("-")[0] for c in found.claims} == {"bases", "mod", "mixtures", "one"}
     assert not found.gate.passed  # 30 steps teach nothing
+    units = {c.id: (c.estimate.unit, c.control.estimate.unit) for c in found.claims}
+    assert units["mixtures-worse"] == ("perturbations", "perturbations")
+
+
+def test_seeds_that_share_nothing_leave_claims_open(tmp_path: Path):
+    steps = {"dictionary_steps": 2, "adder_steps": 2, "n": 16, "p": 11, "hidden": 24}
+    found = studies.get("4.20").run(out=tmp_path, quiet=True, **{**TINY, **steps})
+    assert {c.verdict for c in found.claims} == {"gate failed"}

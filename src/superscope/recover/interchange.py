@@ -27,25 +27,40 @@ def right(logits: Tensor, want: Tensor) -> Tensor:
 
 def learn_swap(
     reader: Callable[[Tensor], Tensor], base: Tensor, source: Tensor, want: Tensor, dims: int,
-    steps: int = 300, starts: int = 3, lr: float = 0.03, seed: int = 0,
+    steps: int = 300, starts: int = 3, lr: float = 0.03, seed: int = 0, free: Tensor | None = None,
+    check: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(read, write), each (net, m, dims): the swap that best makes `reader` say `want`; best of random starts by its loss.
+    """(read, write), each (net, m, dims): the swap that most often makes `reader` say `want`, every output at once.
 
-    reader: states (net, P, m) to logits (net, P, K). base, source (net, P, m). want (net, P, K) in {0, 1}.
-    Judge on other pairs.
+    reader: states (net, P, m) to logits (net, P, K). base, source (net, P, m). want (net, P, K) in {0, 1}. free (net, m),
+    1 where the swap may read and write. check: base, source and want of the pairs that choose between starts, trained and
+    untrained; default the fitting ones. Fit on pairs where the feature differs if those are what is judged, and judge on
+    other pairs.
     """
     draw = torch.Generator().manual_seed(seed)
     nets, _, m = base.shape
     if dims > m:
         raise ValueError(f"a swap of {dims} directions in a state of {m}: expected at most {m}")
-    best, kept = torch.full((nets,), torch.inf), [torch.zeros(nets, m, dims), torch.zeros(nets, m, dims)]
+    mask = torch.ones(nets, m, 1) if free is None else free[..., None]
+    tried, wanted = ((base, source), want) if check is None else (check[:2], check[2])
+    best, kept = torch.full((nets,), -1.0), [torch.zeros(nets, m, dims), torch.zeros(nets, m, dims)]
 
     def losses(pair: list[Tensor]) -> Tensor:
-        said = reader(swap(base, source, *pair))
+        said = reader(swap(base, source, *(mask * one for one in pair)))
         return torch.nn.functional.binary_cross_entropy_with_logits(said, want, reduction="none").mean((-1, -2))
 
+    def choose(pair: list[Tensor]) -> None:
+        # cross-entropy only stands in for the rate: a start with a lower loss can work less often
+        nonlocal best, kept
+        pair = [mask * one.detach() for one in pair]
+        reached = right(reader(swap(*tried, *pair)), wanted).float().mean(-1)
+        better = reached > best
+        best = torch.where(better, reached, best)
+        kept = [torch.where(better[:, None, None], new, old) for new, old in zip(pair, kept, strict=True)]
+
     for _ in range(starts):
-        first = torch.linalg.qr(torch.randn(nets, m, dims, generator=draw))[0]
+        first = torch.linalg.qr(mask * torch.randn(nets, m, dims, generator=draw))[0]
+        choose([first, first])  # with one free coordinate this swaps the whole state, and nothing kept works less often
         pair = [first.clone().requires_grad_(), first.clone().requires_grad_()]
         optimiser = torch.optim.Adam(pair, lr=lr)
         for _ in range(steps):
@@ -54,9 +69,5 @@ def learn_swap(
             for one, slope in zip(pair, torch.autograd.grad(total, pair), strict=True):
                 one.grad = slope
             optimiser.step()
-        with torch.no_grad():
-            reached = losses(pair)
-            better = reached < best
-            best = torch.where(better, reached, best)
-            kept = [torch.where(better[:, None, None], new, old) for new, old in zip(pair, kept, strict=True)]
-    return kept[0].detach(), kept[1].detach()
+        choose(pair)
+    return kept[0], kept[1]

@@ -35,7 +35,7 @@ class Coders:
     noise: float
 
     def code(self, bits: Tensor, rng: np.random.Generator) -> Tensor:
-        """(net, P, M) noisy states for bits (P, B) in {0, 1}."""
+        """(net, P, M) noisy states for bits (P, B) or (net, P, B) in {0, 1}."""
         clean = torch.tanh(forward(self.encoder, 2 * bits - 1))
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         return (clean + self.noise * noise) * self.open

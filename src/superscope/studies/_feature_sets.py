@@ -193,7 +193,7 @@ def frequency_similarity(nets: Net) -> np.ndarray:
     """(seed, seed) Jaccard index of the sets of frequencies with at least 10 % of the variance."""
     key = (spectrum(nets["E"]) >= 0.1).astype(float)
     both = key @ key.T
-    return both / (key.sum(1)[:, None] + key.sum(1) - both)
+    return both / np.maximum(key.sum(1)[:, None] + key.sum(1) - both, 1)  # two networks without a key frequency share none
 
 
 def frequency(nets: Net) -> np.ndarray:
@@ -251,6 +251,16 @@ def between(groups: Groups) -> np.ndarray:
     other = groups.label[:, None] != groups.label
     other = other if other.any() else off
     return (np.where(other, groups.similarity, 0).sum(1)) / other.sum(1)
+
+
+def apart(groups: Groups) -> np.ndarray:
+    """(seed,) similarity within minus between; 0 up to rounding where there is one cluster only."""
+    return within(groups) - between(groups)
+
+
+def apart_permuted(groups: Groups, rng: np.random.Generator, draws: int = 20) -> np.ndarray:
+    """(seed,) the same with the labels permuted over the seeds, mean over draws: clusters of those sizes that mean nothing."""
+    return np.mean([apart(Groups(groups.similarity, rng.permutation(groups.label))) for _ in range(draws)], axis=0)
 
 
 def barrier(a: Net, b: Net, loss, points: int = 9) -> float:

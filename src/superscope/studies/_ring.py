@@ -50,6 +50,12 @@ def ring_start(seeds: list[int], width: float, n: int) -> tuple[np.ndarray, np.n
     return np.array(w), np.full((len(seeds), 1, n), -0.05)
 
 
+def polygon(n: int, corners: int) -> np.ndarray:
+    """(1, 2, n) columns at the corners of a regular polygon, neighbours together; corners = n is a circle."""
+    angle = 2 * np.pi * np.floor(np.arange(n) * corners / n) / corners
+    return np.stack([np.cos(angle), np.sin(angle)])[None]
+
+
 def train(points: Points, start: tuple[np.ndarray, np.ndarray], steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """W (net, m, n) and b (net, 1, n) after Adam on fresh points, shared by all nets."""
     w, b = (torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in start)

@@ -9,7 +9,8 @@ Probes: held-out rank AUC of f, against all 35 balanced labellings of the eight 
 one-dimensional interchange (rank one, oblique) must make the output as if f came from another input and the rest stayed; a
 region swap moves a state to the cell that differs in f alone, keeping its noise. Thresholds from the reference sheet: AUC in
 [.45, .60] at the code, interchange <= chance + 10 %, region swap >= 95 %, AUC < .65 at all layers. Chance: 1/4, swapping the
-whole state when two other bits agree by luck. Ours: 0.1 of AUC for "selective".
+whole state when two other bits agree by luck. Ours: 0.1 of AUC for "selective". The linear swap is trained, chosen and judged
+on pairs that differ in f: where f agrees, doing nothing is right, and a swap that also learns that works less often.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ QUESTION = "Can a network learn features that are decodable and used, yet are no
 ASSUMPTIONS = [
     "The bottleneck is too narrow for three directions by construction; nothing else asks for a code that is not linear.",
     "f is chosen per network as the bit read worst on the fitting half of the data; it is judged on the other half.",
-    "A direction means rank one: a learned oblique read-out and write-in of a single coordinate, best of three starts.",
-    "A first run with 2000 steps failed the gate (60 % of the line's networks learned); training was lengthened to 4500.",
+    "A direction means rank one: a learned oblique read-out and write-in of a single coordinate, among those the arm has. "
+    "Three random starts, trained and untrained, compete on pairs of their own; a start on the line is the whole-state swap.",
+    "A first run with 2000 steps failed the gate (60 % of the line's networks learned); training was lengthened to 4500, and "
+    "the learning rate lowered with it, from 5e-3 to 4e-3.",
+    "The reference sheet's balanced accuracy, its two-layer probe as a control and its 10^5 samples are not used: AUC instead, "
+    "no non-linear probe, and 1,024 samples that hold every pattern equally often.",
     "Networks that do not decode every bit in 99 % of samples are left out; the gate says how many.",
 ]
 DISANALOGIES = [
@@ -44,7 +49,7 @@ DISANALOGIES = [
     "of dimensions, where directions are cheap: nothing here says that models there do this.",
     "Eight cells on a line can be taken for one eight-valued feature; to call them three bits is our choice of factors.",
     "That a region swap works follows almost from a decoder that works: a shifted state is nearly another input's. It "
-    "shows that f is there and used, not how. The content is in the linear swap that fails.",
+    "shows that f is there and used, not how. The content is in where a linear swap fails.",
     "Behind the bottleneck a hidden layer of a function of one variable is a spline: probes read anything there.",
 ]
 ARMS = {"line": Arm(1, False), "line, late": Arm(1, True), "plane, late": Arm(2, True), "wide, late": Arm(3, True)}
@@ -61,6 +66,13 @@ class Config:
     lr: float = 4e-3
     swap_steps: int = 250
     seeds: int = 20
+
+    def __post_init__(self) -> None:
+        if self.bits != 3:  # the chance level, the 35 labellings and the cells' count are those of three bits
+            raise ValueError(f"bits is {self.bits}: the rules of 4.17 are those of three bits; leave it at 3")
+        for name in ("steps", "width", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: nothing could be trained; set it to 1 or more")
 
 
 PRESETS = {
@@ -114,8 +126,8 @@ def flip(bits: torch.Tensor, worst: np.ndarray) -> torch.Tensor:
 
 
 def regions(nets: Coders, worst: np.ndarray, kind: np.ndarray, bits, late, rng) -> dict[str, list[float]]:
-    """(net,) share of states for which a shift flips f and nothing else: to the cell that differs in f, along one direction
-    (the mean difference of f), and to the cell of a random other pattern."""
+    """(net,) share of states for which a shift flips f and nothing else: to the cell that differs in f, to the cell of a
+    random other pattern, and by the mean difference of f. reach: how far that is, in mean distances to the cell."""
     code = nets.code(bits, rng)
     count = int(kind.max()) + 1
     centre = torch.stack([code[:, kind == k].mean(1) for k in range(count)], dim=1)  # (net, patterns, M)
@@ -129,30 +141,33 @@ def regions(nets: Coders, worst: np.ndarray, kind: np.ndarray, bits, late, rng) 
     want = nets.target(flip(bits, worst), late)
     sign = torch.from_numpy(np.array([1 - 2 * bits.numpy()[:, f] for f in worst]))[..., None]
     mean = ((cells(partner) - cells(own)) * sign).mean(1, keepdim=True)
-    shifts = {"region": cells(partner) - cells(own), "direction": sign * mean, "other region": cells(other) - cells(own)}
-    return {
-        name: right(nets.after(nets.join(code + by, late), 0), want).float().mean(1).tolist() for name, by in shifts.items()
-    }
+    there = cells(partner) - cells(own)
+    shifts = {"region": there, "other region": cells(other) - cells(own), "mean difference": sign * mean}
+    done = {n: right(nets.after(nets.join(code + by, late), 0), want).float().mean(1).tolist() for n, by in shifts.items()}
+    return {**done, "reach": (mean[:, 0].norm(dim=-1) / there.norm(dim=-1).mean(1)).tolist()}
 
 
 def linear_swap(nets: Coders, worst: np.ndarray, place: int, steps: int, seed: int) -> list[float]:
-    """(net,) held-out share of pairs that differ in f for which the best rank-one swap at state number `place` works."""
+    """(net,) held-out share of pairs that differ in f for which the best rank-one swap found at state number `place` works."""
     rng, width = np.random.default_rng([seed, 7, place]), nets.decoder[-1].shape[-1]
 
-    def pairs(count: int):
-        x = torch.from_numpy(rng.integers(0, 2, (2, count, width + 1)).astype(np.float32))
-        base, source = (nets.layers(nets.join(nets.code(one[:, :-1], rng), one[:, -1]))[place] for one in x)
-        if place == 0:  # g is not part of the code
-            base[..., -1:], source[..., -1:] = base[..., -1:], base[..., -1:]
-        own = torch.nn.functional.one_hot(torch.from_numpy(worst), width).bool()[:, None, :]
-        mixed = torch.where(own, x[1, None, :, :-1], x[0, None, :, :-1])
-        return base, source, nets.target(mixed, x[0, :, -1]), (mixed != x[0, None, :, :-1]).any(-1)
+    own = torch.nn.functional.one_hot(torch.from_numpy(worst), width).bool()[:, None, :]
 
-    base, source, want, _ = pairs(192)
-    read, write = learn_swap(lambda h: nets.after(h, place), base, source, want, 1, steps, seed=seed)
-    base, source, want, differ = pairs(1024)
-    done = right(nets.after(swap(base, source, read, write), place), want)
-    return ((done & differ).sum(1) / differ.sum(1)).tolist()
+    def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = torch.from_numpy(rng.integers(0, 2, (2, count, width + 1)).astype(np.float32))
+        mixed = flip(x[0, :, :-1], worst)  # what the swap should make of the base
+        given = torch.where(own, mixed, x[1, None, :, :-1])  # differs from the base in f, by chance in the rest
+        base = nets.layers(nets.join(nets.code(x[0, :, :-1], rng), x[0, :, -1]))[place]
+        source = nets.layers(nets.join(nets.code(given, rng), x[1, :, -1]))[place]
+        return base, source, nets.target(mixed, x[0, :, -1])
+
+    # at the decoder's input, coordinates that the arm lacks and the late bit are no part of the code
+    free = torch.cat([nets.open[:, 0], torch.zeros_like(nets.open[:, 0, :1])], dim=-1) if place == 0 else None
+    read, write = learn_swap(
+        lambda h: nets.after(h, place), *pairs(192), 1, steps, seed=seed, free=free, check=pairs(1024)
+    )  # fmt: skip
+    base, source, want = pairs(1024)
+    return right(nets.after(swap(base, source, read, write), place), want).float().mean(1).tolist()
 
 
 def run(config: Config, lab: Lab) -> Findings:
@@ -175,8 +190,9 @@ def run(config: Config, lab: Lab) -> Findings:
     auc, every = by_arm(raw["auc"]), by_arm(raw["labellings"])  # states, then the hidden layers of an untrained decoder
     best = by_arm(raw["best"])  # at the code
     moved = {k: by_arm(v) for k, v in raw["regions"].items()}
+    reach = moved.pop("reach")
     linear = by_arm(raw["linear"])
-    claims = judge(auc, every, best, moved, linear, gate.passed)
+    claims = judge(auc, every, best, moved, reach, linear, gate.passed)
     rows = [
         {"arm": k, "state": place, "AUC of f": auc[k][i].mean(), "AUC of all labellings": every[k][i].mean(),
          "low": np.quantile(auc[k][i], 0.1), "high": np.quantile(auc[k][i], 0.9),
@@ -184,56 +200,69 @@ def run(config: Config, lab: Lab) -> Findings:
         for k in names for i, place in enumerate((*STATES, "hidden 1, untrained", "hidden 2, untrained"))
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    swaps = pd.DataFrame([{"arm": k, **{f"shift by {n}": v[k].mean() for n, v in moved.items()}} for k in names])
+    swaps = pd.DataFrame(
+        [{"arm": k, **{f"shift by {n}": v[k].mean() for n, v in moved.items()}, "mean difference / distance": reach[k].mean()}
+         for k in names]
+    )  # fmt: skip
     late, wide = "line, late", "wide, late"
     hidden = max(linear[late][1:].mean(1))
     summary = (
         f"Three bits on a line: the worst-read bit has probe AUC {np.median(auc['line'][0]):.2f} at the code (median; with "
         f"three dimensions {np.median(auc[wide][0]):.2f}), yet moving a state to the cell that differs in that bit flips it "
-        f"alone in {moved['region']['line'].mean():.0%} of cases; moving along its mean difference does so in "
-        f"{moved['direction']['line'].mean():.0%}. With a late bit to XOR, f has AUC {auc[late][0].mean():.2f} at the code and "
+        f"alone in {moved['region']['line'].mean():.0%} of cases; moving it to a random other cell does so in "
+        f"{moved['other region']['line'].mean():.0%}. With a late bit to XOR, f has AUC {auc[late][0].mean():.2f} at the code, "
         f"{auc[late][1].mean():.2f} at the first hidden layer, where an untrained layer gives {auc[late][3].mean():.2f} and an "
         f"average labelling {every[late][1].mean():.2f}. A learned one-dimensional swap works in "
-        f"{linear[late][0].mean():.0%} at the code and at best {hidden:.0%} behind it (wide: "
-        f"{linear[wide][0].mean():.0%} at the code)."
+        f"{linear[late][0].mean():.0%} at the code and at best {hidden:.0%} behind it (at the code of the plane "
+        f"{linear['plane, late'][0].mean():.0%}, with three dimensions {linear[wide][0].mean():.0%}; by luck {CHANCE:.0%})."
     )
     seen = np.array(raw["states"]).reshape(*shape, -1, 2)
     worst = np.array(raw["f"]).reshape(shape)
     return Findings(gate, claims, draw(config, table, seen, worst), {"states": table, "swaps": swaps}, summary)
 
 
-def judge(auc, every, best, moved, linear, passed: bool) -> list[Claim]:
-    """All claims; auc, every, linear {arm: (state, seed)}, best {arm: (seed,)}, moved {shift: {arm: (seed,)}}."""
+def judge(auc, every, best, moved, reach, linear, passed: bool) -> list[Claim]:
+    """All claims; auc, every, linear {arm: (state, seed)}, best, reach {arm: (seed,)}, moved {shift: {arm: (seed,)}}."""
     line, late, wide = "line", "line, late", "wide, late"
 
     def control(values, name: str = "three dimensions", stat: str = "mean") -> stats.Control:
         return stats.Control(name, stats.estimate(values, stat=stat))
 
+    def shift_note(arm: str) -> str:
+        return (
+            f"Chance for the control is 1 in 7. It was a shift by the mean difference of f until a first run showed how short "
+            f"that is: {reach[arm].mean():.2f} of the way (it flips f in {moved['mean difference'][arm].mean():.2f})."
+        )
+
     return [
         stats.claim(
             "no-probe", "On the line a linear probe is at chance for the worst-read bit (median AUC)",
             stats.estimate(auc[line][0], stat="median"), "within [0.45, 0.6]", control(auc[wide][0], stat="median"), passed,
+            note=f"The median hides networks with up to {auc[line][0].max():.2f}; {(auc[line][0] > 0.6).sum()} of "
+            f"{auc[line][0].size} are above 0.6.",
         ),
         stats.claim(
             "region-swap", "Moving a state to the cell that differs in that bit flips this output alone",
             stats.estimate(moved["region"][line]), ">= 0.95",
-            control(moved["direction"][line], "as far along one direction, the mean difference"), passed,
-            note=f"A random other cell: {moved['other region'][line].mean():.2f}.",
+            control(moved["other region"][line], "to the cell of a random other pattern"), passed, note=shift_note(line),
         ),
         stats.claim(
             "region-swap-late", "With a late bit too: the swap turns f XOR g for both values of g, nothing else",
             stats.estimate(moved["region"][late]), ">= 0.95",
-            control(moved["direction"][late], "as far along one direction, the mean difference"), passed,
+            control(moved["other region"][late], "to the cell of a random other pattern"), passed, note=shift_note(late),
         ),
         stats.claim(
-            "no-direction", "On the line no linear coordinate carries f causally (best one-dimensional swap)",
+            "no-direction", "On the line no linear coordinate carries f causally (best swap found)",
             stats.estimate(linear[late][0]), f"<= {CHANCE + 0.1}", control(linear[wide][0]), passed,
-            note="A line has one linear coordinate, so only the scale of the swap is learned.",
+            note="One coordinate, so only how far to go is learned; the whole way is swapping the whole state. The swap was at "
+            "first trained on all pairs, could write to coordinates the arm lacks and to the late bit, and was chosen by its "
+            "loss. That gave 0.08 (seed 0), less than swapping the whole state, so it was not the best.",
         ),
         stats.claim(
             "no-direction-plane", "In the plane, where there is a choice of directions, none carries f either",
             stats.estimate(linear["plane, late"][0]), f"<= {CHANCE + 0.1}", control(linear[wide][0]), passed,
-            note="Two of three bits can have a direction each here; f is the third.",
+            note="Two of three bits can have a direction each here; f is the third. With the swap as first trained (see the "
+            "line's note) this was 0.18 (seed 0) and supported; the rule is as it was.",
         ),
         stats.claim(
             "never-probed", "With a late bit f is not linearly readable at any layer (largest AUC over layers)",
@@ -244,13 +273,15 @@ def judge(auc, every, best, moved, linear, passed: bool) -> list[Claim]:
             stats.estimate(auc[late][1] - every[late][1]), "<= 0.1",
             control(best[late] - every[late][0], "the best-read bit at the code, a real direction"), passed,
             note="AUC of f minus the mean over all 35 balanced labellings of the patterns, first hidden layer. The control was "
-            "f in three dimensions until a first run showed that there nearly every labelling is read, too.",
+            "f in three dimensions until a first run showed that there nearly every labelling is read, too. An AUC cannot "
+            "exceed 1, so the rule is met by any network in which the average labelling is read with at least 0.9.",
         ),
         stats.claim(
             "never-a-direction", "No one-dimensional swap carries f at any layer (best layer)",
             stats.estimate(linear[late].max(0)), f"<= {CHANCE + 0.1}", control(linear[wide].max(0)), passed,
             note="Largest over the code and both hidden layers, for every network. By layer: "
-            + ", ".join(f"{x:.2f}" for x in linear[late].mean(1)) + ".",
+            + ", ".join(f"{x:.2f}" for x in linear[late].mean(1)) 
+            + ". With the swap as first trained: 0.75 (seed 0), also refuted.",
         ),
     ]  # fmt: skip
 
@@ -283,6 +314,7 @@ def draw(config: Config, table: pd.DataFrame, seen: np.ndarray, worst: np.ndarra
             "swaps",
             plots.lines_with_band(layered, "layer", "linear swap works", "arm", roles=roles,
                                   x_title="0 code, 1 and 2 hidden layers behind it"),
-            f"Share of pairs for which the best one-dimensional swap changes f alone. Chance at the code: {CHANCE}.",
+            f"Share of pairs that differ in f for which the best one-dimensional swap found changes f alone. "
+            f"Chance at the code: {CHANCE}.",
         ),
     ]  # fmt: skip

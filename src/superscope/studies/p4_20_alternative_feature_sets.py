@@ -9,10 +9,10 @@ for near answers, which only frequency 1 can use.
 
 Seeds are clustered by what they learned: Hungarian mean cosine of atoms (MCC, arXiv 2505.20254), Jaccard index of key
 frequencies (variance >= 10 %). All seeds of an arm see the same data, so only the initial weights choose.
-Thresholds from the reference sheet: similarity above 0.95 within clusters and below 0.3 between, losses equal within 2 %,
-barrier on the straight line between aligned networks ten times higher between clusters than within; clusters are cut half-way,
-at 0.625. Loss: A squared error summed over outputs plus the price of activity, mean over samples; B cross-entropy in nats plus
-weight decay.
+Thresholds from the reference sheet: similarity above 0.95 within clusters and below 0.3 between (so a difference of at least
+0.65), losses equal within 2 %, barrier on the straight line between aligned networks ten times higher between clusters than
+within; clusters are cut half-way, at 0.625. Loss: A squared error summed over outputs plus the price of activity, mean over
+samples; B cross-entropy in nats plus weight decay.
 """
 
 from __future__ import annotations
@@ -76,6 +76,14 @@ class Config:
     planted: int = 6  # dictionaries started from each basis and from half of each
     seeds: int = 28
 
+    def __post_init__(self) -> None:
+        if self.p < 3 or any(self.p % k == 0 for k in range(2, int(self.p**0.5) + 1)):
+            raise ValueError(f"p={self.p}: expected an odd prime (5, 7, 11, ...), or no map exchanges the frequencies")
+        if self.n < 4 or self.n & (self.n - 1):
+            raise ValueError(f"n={self.n}: expected a power of two >= 4 (4, 8, 16, ...), for which there is a Hadamard basis")
+        if self.seeds < 2:
+            raise ValueError(f"seeds={self.seeds}: expected at least 2, since networks are compared with one another")
+
 
 PRESETS = {
     "quick": Config(),
@@ -108,21 +116,30 @@ def cluster_count(similarity: np.ndarray) -> stats.Estimate:
 
 
 def spread(label: np.ndarray, loss: np.ndarray) -> stats.Estimate:
-    """Highest over lowest mean loss of the clusters (those that hold a tenth of the seeds)."""
+    """Highest over lowest mean loss of the clusters (those that hold a tenth of the seeds), NaN if there are fewer than two."""
 
     def stat(rows: np.ndarray) -> float:
         means = [rows[rows[:, 0] == k, 1].mean() for k in np.unique(rows[:, 0])]
         return max(means) / min(means)
 
     counted = np.isin(label, sets.main_clusters(label))
+    if len(np.unique(label[counted])) < 2:
+        return stats.estimate([np.nan])
     return stats.estimate(np.stack([label, loss], axis=1)[counted], stat=stat)
 
 
 def contrast(pairs: np.ndarray) -> stats.Estimate:
     """Median over seeds of barrier to another cluster over barrier within the own, pairs (seed, 2), without seeds
-    that are alone in their cluster."""
+    that are alone in their cluster; NaN if none is left."""
     pairs = pairs[np.isfinite(pairs).all(1)]
+    if not len(pairs):
+        return stats.estimate([np.nan])
     return stats.estimate(pairs[:, 1] / np.maximum(pairs[:, 0], FLOOR), stat="median")
+
+
+def middle(pairs: np.ndarray) -> np.ndarray:
+    """(2,) medians of pairs (seed, 2) over the seeds that have one; NaN without any."""
+    return np.array([np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in pairs.T])
 
 
 def run(config: Config, lab: Lab) -> Findings:
@@ -199,7 +216,7 @@ def run(config: Config, lab: Lab) -> Findings:
         "two bases": coin(config.lopsided)(arms["two bases"].nets),
         "mod p": sets.adder_loss(arms["mod p"].nets, config.blur, 0),
     }
-    claims = judge(config, arms, untrained, other, walls, planted, gate.passed)
+    claims = judge(seeds, arms, untrained, other, walls, planted, gate.passed)
 
     table = pd.DataFrame(
         [
@@ -212,7 +229,7 @@ def run(config: Config, lab: Lab) -> Findings:
     )  # fmt: skip
     sizes = {name: ", ".join(map(str, np.bincount(arm.groups.label))) for name, arm in arms.items()}
     used = {k: ", ".join(map(str, np.unique(sets.frequency(arms[k].nets)))) for k in ("mod p", "mod p, near answers count")}
-    wall = {k: np.nanmedian(walls[k], axis=0) for k in ("two bases", "mod p")}
+    wall = {k: middle(walls[k]) for k in ("two bases", "mod p")}
     summary = (
         f"Seeds of the two-basis task fall into clusters of {sizes['two bases']} seeds (with one basis favoured: "
         f"{sizes['one basis favoured']}); a dictionary with half of each basis costs "
@@ -229,26 +246,37 @@ def run(config: Config, lab: Lab) -> Findings:
     return Findings(gate, claims, draw(config, arms), {"seeds": table, "planted": starts}, summary)
 
 
+def single(groups: Groups) -> bool:
+    """Are there no two clusters with a pair of seeds each?"""
+    return bool((np.bincount(groups.label) >= 2).sum() < 2)
+
+
 def walk(arm: Arm, align, loss) -> np.ndarray:
-    """(seed, 2) barriers within and between; a control with one cluster is split into even and odd seeds for 'between'."""
-    label = arm.groups.label
-    if (np.bincount(label) >= 2).sum() < 2:
-        label = np.arange(len(label)) % 2
+    """(seed, 2) barriers within and between; an arm with one cluster (a control) is split into even and odd seeds instead."""
+    label = np.arange(len(arm.loss)) % 2 if single(arm.groups) else arm.groups.label
     return sets.barriers(arm.nets, label, align, loss)
 
 
+def floored(pairs: np.ndarray) -> str:
+    """How many seeds have a ratio that FLOOR sets."""
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    return f"{(pairs[:, 0] < FLOOR).sum()} of {len(pairs)} seeds"
+
+
 def judge(
-    config: Config, arms: dict[str, Arm], untrained: dict[str, Groups], other, walls, planted, passed: bool
+    seeds: list[int], arms: dict[str, Arm], untrained: dict[str, Groups], other, walls, planted, passed: bool
 ) -> list[Claim]:
     """All claims; untrained[arm] clusters before training, other[arm] (seed,) losses on a task without the symmetry, walls[arm]
     (seed, 2) barriers, planted[start] (net,) losses."""
-    claims = []
+    claims, rng = [], np.random.default_rng([seeds[0], 41])
     words = {
         "two bases": ("bases", "Two bases", "one basis favoured"),
         "mod p": ("mod", "Addition", "mod p, near answers count"),
     }
+    jaccard = "Once every network has one frequency, the Jaccard index makes this 1 within and 0 between by definition."
     for name, (short, title, unique) in words.items():
-        arm, groups, single = arms[name], arms[name].groups, arms[unique]
+        arm, groups, one = arms[name], arms[name].groups, arms[unique].groups
+        split = "even and odd seeds" if single(one) else "its own clusters"
         outside = int((~np.isin(groups.label, sets.main_clusters(groups.label))).sum())
         rule = "within [1.5, 2.5]" if short == "bases" else ">= 3"
         expected = "two clusters" if short == "bases" else "at least three clusters"
@@ -257,25 +285,30 @@ def judge(
                 f"{short}-within", f"{title}: seeds of a cluster learned the same features (mean similarity)",
                 stats.estimate(sets.within(groups)), ">= 0.95",
                 stats.Control("untrained", stats.estimate(sets.within(untrained[name]))), passed,
+                note=jaccard if short == "mod" else "",
             ),
             stats.claim(
-                f"{short}-between", f"{title}: seeds of different clusters did not (mean similarity)",
-                stats.estimate(sets.between(groups)), "<= 0.3",
-                stats.Control(f"{unique}: all seeds", stats.estimate(sets.between(single.groups)), "one best answer"), passed,
-                note=(f"The bases themselves are at {1 / np.sqrt(config.n):.2f}. " if short == "bases" else "")
-                + "The control of both tasks was changed after a first run, when permuted labels of the addition task came out "
-                "below 0.3 too.",
+                f"{short}-between", f"{title}: seeds share features within clusters and not between (similarity, difference)",
+                stats.estimate(sets.apart(groups)), ">= 0.65",
+                stats.Control("cluster labels permuted over seeds", stats.estimate(sets.apart_permuted(groups, rng)),
+                              "clusters of the same sizes that mean nothing; mean of 20 permutations"), passed,
+                note=f"Mean similarity between clusters {sets.between(groups).mean():.3f}. "
+                + (f"{jaccard} " if short == "mod" else f"The bases are at {arm.nets['D'].shape[1] ** -0.5:.2f}. ")
+                + "Clusters are made from these similarities and so differ somewhat in any case: untrained networks, clustered "
+                f"the same way, have {sets.apart(untrained[name]).mean():.2f}. Changed after runs in which the rule asked for "
+                "a similarity between clusters <= 0.3, and met it, against a task with one cluster, where it is near 1 by "
+                "definition; 0.65 is the sheet's 0.95 - 0.3.",
             ),
             stats.claim(
                 f"{short}-clusters", f"{title}: the seeds form {expected}", cluster_count(groups.similarity), rule,
-                stats.Control(unique, cluster_count(single.groups.similarity), "one best answer"), passed,
+                stats.Control(unique, cluster_count(one.similarity), "one best answer"), passed,
                 note="Clustered anew in every bootstrap sample of seeds; a cluster has at least a tenth of them.",
             ),
             stats.claim(
                 f"{short}-equal", f"{title}: the clusters' mean losses are equal within 2 % (highest over lowest)",
                 spread(groups.label, arm.loss), EQUAL,
                 stats.Control("the same networks on the control's task", spread(groups.label, other[name])), passed,
-                note=f"Of clusters with a tenth of the seeds; {outside} of {config.seeds} are outside."
+                note=f"Of clusters with a tenth of the seeds; {outside} of {len(seeds)} are outside."
                 + (" In a first run the best of 4 starts was kept and 10 % of the seeds were mixtures with higher losses; "
                    "these were counted as clusters and the claim was refuted (1.34)." if short == "mod" else ""),
             ),
@@ -283,20 +316,24 @@ def judge(
                 f"{short}-barrier",
                 f"{title}: after alignment the barrier between clusters is ten times that within (median ratio)",
                 contrast(walls[name]), ">= 10",
-                stats.Control(f"{unique}, seeds split at random", contrast(walls[unique])), passed,
-                note=f"Barriers below {FLOOR:g} of the loss count as that. Medians as a share of the loss: within "
-                f"{np.nanmedian(walls[name][:, 0]):.2g}, between {np.nanmedian(walls[name][:, 1]):.2g}. Seeds alone in their "
-                "cluster have no partner and are left out.",
+                stats.Control(f"{unique}, {split}", contrast(walls[unique])), passed,
+                note="Medians as a share of the loss: within {:.2g}, between {:.2g}. ".format(*middle(walls[name]))
+                + f"Barriers within that are below {FLOOR:g} of the loss count as {FLOOR:g}, and this floor sets the ratio of "
+                f"{floored(walls[name])} (control: {floored(walls[unique])}). Every seed is paired with the next one, so pairs "
+                "are chained and replicates overlap: intervals are too narrow if anything. Seeds alone in their cluster "
+                "have no partner and are left out.",
             ),
         ]  # fmt: skip
     pure = (planted["basis one"].mean() + planted["basis two"].mean()) / 2
-    random = sets.gaussian(list(range(config.seeds)), 1, config.p, 2)
+    random = sets.gaussian(seeds, 1, *arms["mod p"].nets["E"].shape[1:])
     claims += [
         stats.claim(
-            "mixtures-worse", "Two bases: half of each is a worse dictionary, so the choice is all or nothing (loss over pure)",
-            stats.estimate(planted["half of each"] / pure), ">= 1.02",
-            stats.Control("the other basis", stats.estimate(planted["basis two"] / planted["basis one"].mean())), passed,
-            note="Trained from planted dictionaries with a little noise.",
+            "mixtures-worse", "Two bases: half of each is a worse dictionary (loss over pure)",
+            stats.estimate(planted["half of each"] / pure, unit="perturbations"), ">= 1.02",
+            stats.Control("the other basis", stats.estimate(
+                planted["basis two"] / planted["basis one"].mean(), unit="perturbations")), passed,
+            note="Trained from one planted mixture (half the atoms of each basis) with a little noise, which is all that "
+            "differs between replicates; other mixtures were not tried.",
         ),
         stats.claim(
             "one-frequency", "Addition: one frequency carries 95 % of the embedding's variance",
