@@ -69,6 +69,14 @@ class Config:
     wide_seeds: int = 6
     seeds: int = 16
 
+    def __post_init__(self) -> None:
+        counts = ("trigrams", "common", "heads", "wide", "steps", "points", "contexts", "curve_seeds", "wide_seeds", "seeds")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+        if max(self.curve_seeds, self.wide_seeds) > self.seeds:
+            raise ValueError(f"curve_seeds={self.curve_seeds}, wide_seeds={self.wide_seeds}: at most seeds={self.seeds}")
+
 
 PRESETS = {
     "quick": Config(),
