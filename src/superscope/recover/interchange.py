@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+LENGTHS = tuple(round(0.2 + 0.1 * i, 1) for i in range(21))  # of the write-in, relative to what was learned; 1 among them
+
 
 def swap(base: Tensor, source: Tensor, read: Tensor, write: Tensor) -> Tensor:
     """States (..., P, m): base with the coordinates `read` (..., m, k) of source written along `write` (..., m, k)."""
@@ -32,10 +34,10 @@ def learn_swap(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(read, write), each (net, m, dims): the swap that most often makes `reader` say `want`, every output at once.
 
-    reader: states (net, P, m) to logits (net, P, K). base, source (net, P, m). want (net, P, K) in {0, 1}. free (net, m),
-    1 where the swap may read and write. check: base, source and want of the pairs that choose between starts, trained and
-    untrained; default the fitting ones. Fit on pairs where the feature differs if those are what is judged, and judge on
-    other pairs.
+    reader: states (net, P, m) to logits (net, P, K). base, source (net, P, m). want (net, P, K) in {0, 1}. free (net, m), 1
+    where the swap may read and write; every start, trained and not, is tried at several lengths. check: base, source and want
+    of the pairs that choose between starts, trained and untrained; default the fitting ones. Fit on pairs where the feature
+    differs if those are what is judged, and judge on other pairs.
     """
     draw = torch.Generator().manual_seed(seed)
     nets, _, m = base.shape
@@ -60,7 +62,8 @@ def learn_swap(
 
     for _ in range(starts):
         first = torch.linalg.qr(mask * torch.randn(nets, m, dims, generator=draw))[0]
-        choose([first, first])  # with one free coordinate this swaps the whole state, and nothing kept works less often
+        for length in LENGTHS:  # with one free coordinate these are all the swaps there are
+            choose([first, length * first])
         pair = [first.clone().requires_grad_(), first.clone().requires_grad_()]
         optimiser = torch.optim.Adam(pair, lr=lr)
         for _ in range(steps):
@@ -69,5 +72,6 @@ def learn_swap(
             for one, slope in zip(pair, torch.autograd.grad(total, pair), strict=True):
                 one.grad = slope
             optimiser.step()
-        choose(pair)
+        for length in LENGTHS:
+            choose([pair[0], length * pair[1]])
     return kept[0], kept[1]
