@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .interchange import swap
+
 Decode = Callable[[torch.Tensor, torch.Tensor], "list[torch.Tensor]"]
 
 
@@ -44,8 +46,7 @@ def alignment_search(
 
     def interchanged(rows: torch.Tensor) -> list[torch.Tensor]:
         basis = torch.linalg.qr(free)[0] * inside
-        change = (source - base)[:, None, rows]
-        return decode(base[:, None, rows] + change @ basis @ basis.transpose(-1, -2), rows)
+        return decode(swap(base[:, None, rows], source[:, None, rows], basis, basis), rows)
 
     optimiser = torch.optim.Adam([free], lr=lr)
     for _ in range(steps):

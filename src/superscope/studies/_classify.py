@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import torch
 
+from superscope.studies._batched import descend
+
 
 def _start(seeds: list[int], restarts: int, *shape: int) -> torch.Tensor:
     """(seed * restart, *shape) Gaussian weights of variance 1 / shape[0], every seed from its own generator."""
@@ -16,13 +18,7 @@ def _start(seeds: list[int], restarts: int, *shape: int) -> torch.Tensor:
 
 def _descend(parameters: list[torch.Tensor], losses, steps: int, lr: float) -> torch.Tensor:
     """Adam with cosine decay on the sum of `losses()` (instances,); returns the last losses."""
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
-    for _ in range(steps):
-        optimiser.zero_grad()
-        losses().sum().backward()
-        optimiser.step()
-        schedule.step()
+    descend(parameters, lambda _: losses(), steps, lr, warmup=0)
     with torch.no_grad():
         return losses()
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from superscope.features import SparseFeatures
+from superscope.studies._batched import descend
 from superscope.toys import Target
 
 EVALUATION = 8192
@@ -51,16 +52,16 @@ def train_deep(
     params = initial(seeds, restarts, (inputs.n, *widths, target.outputs(inputs.n)))
     rng = np.random.default_rng([seeds[0], 7])
     fixed = inputs.draw(np.random.default_rng([seeds[0], 8]), EVALUATION)
-    optimiser = torch.optim.Adam(params, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
-    for step in range(steps):
+    block: list[torch.Tensor] = []
+
+    def loss_at(step: int) -> torch.Tensor:
         if step % BLOCK == 0:
             points = inputs.draw(rng, 96 * BLOCK).reshape(BLOCK, 96, -1)
-            x, t = torch.from_numpy(points), torch.from_numpy(target.compute(points))
-        optimiser.zero_grad()
-        ((forward(params, x[step % BLOCK]) - t[step % BLOCK]) ** 2).sum(-1).mean(-1).sum().backward()
-        optimiser.step()
-        schedule.step()
+            block[:] = torch.from_numpy(points), torch.from_numpy(target.compute(points))
+        x, t = block
+        return ((forward(params, x[step % BLOCK]) - t[step % BLOCK]) ** 2).sum(-1).mean(-1)
+
+    descend(params, loss_at, steps, lr, warmup=0)
     with torch.no_grad():
         error = forward(params, torch.from_numpy(fixed)) - torch.from_numpy(target.compute(fixed))
     losses = (error.double() ** 2).sum(-1).mean(-1).reshape(len(seeds), restarts).numpy()
