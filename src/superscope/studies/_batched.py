@@ -10,8 +10,8 @@ import torch
 def descend(
     parameters: list[torch.Tensor], losses: Callable[[int], torch.Tensor], steps: int, lr: float, warmup: float = 0.05
 ) -> None:
-    """Adam on the sum of `losses(step)` (net,), so that networks do not touch each other; linear warm-up over a share `warmup` of
-    the steps, cosine decay."""
+    """Adam on the sum of `losses(step)` (net,), so that networks do not touch each other; linear warm-up over a share
+    `warmup` of the steps, cosine decay."""
     optimiser = torch.optim.Adam(parameters, lr=lr)
     warm = max(1, round(warmup * steps)) if warmup else 0
     rise = torch.optim.lr_scheduler.LinearLR(optimiser, 0.05, 1.0, warm) if warm else None

@@ -255,7 +255,9 @@ def judge(config, deep_one, flat_one, deep, flat, naive, lost, harmless, ratio, 
         stats.claim(
             "beats-flat", "Two layers have a lower loss than one with as many neurons (ratio)",
             stats.estimate(deep / flat[0]), "< 1",
-            stats.Control("one layer, other seeds", stats.estimate_ratio(flat[0][:half], flat[0][half : 2 * half], paired=False)),
+            stats.Control(
+                "one layer, other seeds", stats.estimate_ratio(flat[0][:half], flat[0][half : 2 * half], paired=False)
+            ),
             passed,
             note="The control was every seed over the next one until it was noticed that such ratios have a mean above one "
             "whatever the losses.",
