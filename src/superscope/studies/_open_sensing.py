@@ -95,9 +95,8 @@ def sensing(config: Config, lab: Lab, passed: bool) -> Part:
         ),
         stats.claim(
             "same-phase-change",
-            "Packing sets in on the Donoho-Tanner curve: at every width the number of active features at which half of "
-            "the surplus "
-            "features are represented is within a quarter of the curve's (largest |log ratio| at most 0.223)",
+            "Packing sets in on the Donoho-Tanner curve: at every width the number of active features at which half of the "
+            "surplus features are represented is within a quarter of the curve's (largest |log ratio| at most 0.223)",
             stats.estimate(apart(rho["packing"], curve)), "<= 0.223",
             stats.Control(
                 "widths exchanged", stats.estimate(apart(rho["packing"], curve[::-1])),
@@ -109,8 +108,7 @@ def sensing(config: Config, lab: Lab, passed: bool) -> Part:
         stats.claim(
             "learned-codes-read-worse",
             f"At m = {widths[half]} of {n} an ideal decoder reads at most 0.8 times as many active features from the "
-            f"learned code "
-            "as from a Gaussian one",
+            "learned code as from a Gaussian one",
             stats.estimate_ratio(learned[half], gaussian[half], paired=True), "<= 0.8",
             stats.Control(
                 "Gaussian against Gaussian",
@@ -136,15 +134,13 @@ def sensing(config: Config, lab: Lab, passed: bool) -> Part:
             table, "m / n", "active / m", "what", "low", "high", log_y=True, roles={"Donoho-Tanner": "theory"},
             x_title="dimensions per feature m/n", y_title="active features per dimension k/m",
         ),
-        "Where superposition sets in as inputs get sparser (packing), and up to where an ideal decoder reads every "
-        "feature back. "
-        "Bands: range over seeds.",
+        "Where superposition sets in as inputs get sparser (packing), and up to where an ideal decoder reads every feature "
+        "back. Bands: range over seeds.",
     )  # fmt: skip
     ratio = rho["packing"].mean(1) / curve
     summary = (
-        f"Packing sets in at {ratio.min():.2g} to {ratio.max():.2g} times the Donoho-Tanner number of active features; "
-        f"an ideal "
-        f"decoder reads {learned[half].mean() / gaussian[half].mean():.2f} times as many from the learned code as from "
-        f"a Gaussian one."
+        f"Packing sets in at {ratio.min():.2g} to {ratio.max():.2g} times the Donoho-Tanner number of active features; an "
+        f"ideal decoder reads {learned[half].mean() / gaussian[half].mean():.2f} times as many from the learned code as "
+        "from a Gaussian one."
     )
     return Part(claims, [figure], {"donoho_tanner": table[table.what != "Donoho-Tanner"]}, summary)

@@ -38,9 +38,8 @@ TITLE = "Two features on at once"
 QUESTION = "If features that share dimensions are often on together, can a model tell them apart, and by what mechanism?"
 ASSUMPTIONS = [
     "Exactly two features are on, all pairs equally often, all equally important; there is no noise on the code.",
-    "The encoder is linear and bottlenecked at m = 4 = 2k rows, the fewest for which the non-negative answer of least "
-    "sum can be "
-    "right for all pairs.",
+    "The encoder is linear and bottlenecked at m = 4 = 2k rows, the fewest for which the non-negative answer of least sum "
+    "can be right for all pairs.",
     "The MLP has a linear output: with an output ReLU many of its outputs die in training.",
 ]
 DISANALOGIES = [
@@ -221,13 +220,12 @@ def run(config: Config, lab: Lab) -> Findings:
         else "the network reads no more than these give"
     )
     summary = (
-        f"Two of {config.n} features on, {config.m} dimensions. R² on pairs: tied ReLU {r2['tied ReLU'].mean():.2f}, MLP with "
-        f"its own code {r2['learned'].mean():.2f}, on the moment curve {r2['moment curve'].mean():.2f}, on a Gaussian code "
-        f"{r2['Gaussian'].mean():.2f}. {face['learned'].mean():.0%} of the pairs are faces of the learned code (Gaussian "
-        f"{face['Gaussian'].mean():.0%}, moment curve {face['moment curve'].mean():.0%}); positivity and the least sum "
-        f"would reach "
-        f"{ceiling['learned'].mean():.2f} on it, search over pairs {search['learned'].mean():.2f}: {meaning}. "
-        f"At equal marginals being on together costs the tied ReLU "
+        f"Two of {config.n} features on, {config.m} dimensions. R² on pairs: tied ReLU {r2['tied ReLU'].mean():.2f}, MLP "
+        f"with its own code {r2['learned'].mean():.2f}, on the moment curve {r2['moment curve'].mean():.2f}, on a Gaussian "
+        f"code {r2['Gaussian'].mean():.2f}. {face['learned'].mean():.0%} of the pairs are faces of the learned code "
+        f"(Gaussian {face['Gaussian'].mean():.0%}, moment curve {face['moment curve'].mean():.0%}); positivity and the "
+        f"least sum would reach {ceiling['learned'].mean():.2f} on it, search over pairs {search['learned'].mean():.2f}: "
+        f"{meaning}. At equal marginals being on together costs the tied ReLU "
         f"{np.mean(conditional['apart'] - conditional['together']):.2f} of R²."
     )
     tables = {"codes": table, "sacrificed": sacrificed, "matched-marginals": pd.DataFrame(conditional), "iterations": iterated}

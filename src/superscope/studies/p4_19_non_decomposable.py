@@ -37,31 +37,28 @@ from superscope.studies._groups import factorisations, group, minimal_normal_sub
 PROBLEM = "4.19"
 TITLE = "A representation that does not decompose"
 QUESTION = (
-    "Can activations carry what a task needs without being made of features that can be understood one at a time, and "
-    "can that be "
-    "told from a code that merely looks complicated?"
+    "Can activations carry what a task needs without being made of features that can be understood one at a time, and can "
+    "that be told from a code that merely looks complicated?"
 )
 ASSUMPTIONS = [
     "Decomposable means: the code is a sum of a part for one factor and a part for the other, or some linear subspace "
-    "carries one "
-    "factor so that it can be exchanged alone. Non-linear ways to take a code apart are not searched for.",
+    "carries one factor so that it can be exchanged alone. Non-linear ways to take a code apart are not searched for.",
     "For S4 the two heads ask for the coset of the Klein group and the position in the coset. That no choice of "
-    "coordinates computes "
-    "independently is the theorem; that none looks additive in the code is measured over all factorisations into subgroups.",
+    "coordinates computes independently is the theorem; that none looks additive in the code is measured over all "
+    "factorisations into subgroups.",
     "The sheet's isotypic blocks, mutual information and Gini index are not used: for 24 elements a code at random has "
-    ".957 of its "
-    "variance in blocks of dimension two or more.",
+    ".957 of its variance in blocks of dimension two or more.",
     "The alignment search is gradient descent from one start per size, and the best size is picked on what it is judged "
     "by; the controls show what it finds when there is "
     "something.",
 ]
 DISANALOGIES = [
     "The red-team reading holds for every finite task: one feature per joint state is a decomposition. It needs an atom "
-    "for every "
-    "state (24 here, 576 for the lookup), so it explains the code by storing it again; the table shows what fewer atoms leave.",
+    "for every state (24 here, 576 for the lookup), so it explains the code by storing it again; the table shows what "
+    "fewer atoms leave.",
     "The lookup is read by a linear layer, so exchanged codes give sums of logits, and a joint label cannot come out "
-    "recombined: "
-    "that no subspace works follows nearly from the read-out. The group network reads its code by an MLP, where it does not.",
+    "recombined: that no subspace works follows nearly from the read-out. The group network reads its code by an MLP, "
+    "where it does not.",
     "A random lookup is pure memorisation. Language is not: most of what a model stores about two tokens has main effects.",
     "Twenty-four group elements fit any code without superposition pressure; larger groups through narrower codes are "
     "not tried.",
@@ -284,14 +281,12 @@ def run(config: Config, lab: Lab) -> Findings:
         ),
         against(
             "group-code",
-            f"In none of its {len(factorisations('S4'))} factorisations into two subgroups is the code of an element of "
-            f"S4 a sum over "
-            "two coordinates: the best explains at most 0.8 of its variance",
+            f"In none of its {len(factorisations('S4'))} factorisations into two subgroups is the code of an element of S4 "
+            "a sum over two coordinates: the best explains at most 0.8 of its variance",
             best["S4"], "<= 0.8", "Z6 x Z4", best["Z6 x Z4"], "the same order and the same two heads, but a direct product",
             f"Largest share over all factorisations for every network. Codes at random reach {chance_share[0]:.2f}, at most "
-            f"{chance_share[1]:.2f} of {RANDOM_CODES}, by the same measure: the trained code is not additive, and is "
-            f"more so than chance. "
-            "A first run measured only the coordinates of the heads.",
+            f"{chance_share[1]:.2f} of {RANDOM_CODES}, by the same measure: the trained code is not additive, and is more "
+            "so than chance. A first run measured only the coordinates of the heads.",
         ),
         against(
             "group-interchange", "No subspace searched carries one of its heads' coordinates: exchanges succeed in at most 0.7",
@@ -319,11 +314,10 @@ def run(config: Config, lab: Lab) -> Findings:
     return Findings(
         gate=gate, claims=claims, figures=draw({**tables, **groups}, config), tables={"readings": table},
         summary=f"Exchanging one factor succeeds in {swaps['random'].mean():.2f} of a random lookup and "
-        f"{swaps['S4'].mean():.2f} of S4, "
-        f"against {swaps['additive'].mean():.2f}, {swaps['Z6 x Z4'].mean():.2f} and {swaps['S3 x Z4'].mean():.2f} where "
-        f"a split exists. "
-        f"Read as a sum over coordinates, the code of S4 loses {1 - share['S4'].mean():.0%} of its variance, that of Z6 x Z4 "
-        f"{1 - np.mean(split['additive share']):.1%}; one atom per element loses nothing and explains nothing.",
+        f"{swaps['S4'].mean():.2f} of S4, against {swaps['additive'].mean():.2f}, {swaps['Z6 x Z4'].mean():.2f} and "
+        f"{swaps['S3 x Z4'].mean():.2f} where a split exists. Read as a sum over coordinates, the code of S4 loses "
+        f"{1 - share['S4'].mean():.0%} of its variance, that of Z6 x Z4 {1 - np.mean(split['additive share']):.1%}; one "
+        "atom per element loses nothing and explains nothing.",
     )  # fmt: skip
 
 
@@ -349,8 +343,7 @@ def draw(found: dict[str, dict], config: Config) -> list[Figure]:
                 y_title="successful exchanges",
             ),
             "Where the task splits, a subspace of the right size carries one factor; where it does not, none of these "
-            "sizes does. "
-            "Bands: range over seeds.",
+            "sizes does. Bands: range over seeds.",
         ),
         Figure(
             "additive-share",

@@ -233,13 +233,11 @@ def run(config: Config, lab: Lab) -> Findings:
     summary = (
         f"Seeds of the two-basis task fall into clusters of {sizes['two bases']} seeds (with one basis favoured: "
         f"{sizes['one basis favoured']}); a dictionary with half of each basis costs "
-        f"{planted['half of each'].mean() / pure - 1:.1%} "
-        f"more. Networks that add mod {config.p} through a plane use one frequency each: {used['mod p']} (clusters of "
-        f"{sizes['mod p']}); with credit for near answers all use {used['mod p, near answers count']}. Barriers between "
-        f"aligned "
-        f"networks, as a share of the loss: dictionaries {wall['two bases'][0]:.2g} within clusters and "
-        f"{wall['two bases'][1]:.2g} "
-        f"between, adders {wall['mod p'][0]:.2g} and {wall['mod p'][1]:.2g}."
+        f"{planted['half of each'].mean() / pure - 1:.1%} more. Networks that add mod {config.p} through a plane use one "
+        f"frequency each: {used['mod p']} (clusters of {sizes['mod p']}); with credit for near answers all use "
+        f"{used['mod p, near answers count']}. Barriers between aligned networks, as a share of the loss: dictionaries "
+        f"{wall['two bases'][0]:.2g} within clusters and {wall['two bases'][1]:.2g} between, adders {wall['mod p'][0]:.2g} "
+        f"and {wall['mod p'][1]:.2g}."
     )
     starts = pd.DataFrame([{"started from": k, "mean loss": v.mean(), "lowest": v.min(), "highest": v.max()}
                            for k, v in planted.items()])  # fmt: skip

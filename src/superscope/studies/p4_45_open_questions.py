@@ -39,23 +39,18 @@ QUESTION = (
 )
 ASSUMPTIONS = [
     "Closed form: two equally important, independent, uniform features in one dimension; a symmetric pair, which is the "
-    "optimum "
-    "up to a density of about 0.706. Nothing is claimed about more features.",
+    "optimum up to a density of about 0.706. Nothing is claimed about more features.",
     "Donoho-Tanner: the curve is a limit of large n for codes in general position; networks here have a few dozen "
-    "features, so a "
-    "Gaussian code of the same size stands beside every learned one. 'Packing' is a count of directions with norm above "
-    "one half.",
+    "features, so a Gaussian code of the same size stands beside every learned one. 'Packing' is a count of directions "
+    "with norm above one half.",
     "Test: the origin (nothing on) is known, features are independent and never negative, and values differ widely from input "
     "to input: U[0, 1] here. Truth is counted in the weights (norm above half of the largest).",
 ]
 DISANALOGIES = [
     "In a language model the origin is not known, features need not be one-sided, and features with a common cause, "
-    "however rare, make rays of "
-    "their own: "
-    "a count above the number of dimensions would need these excluded first.",
+    "however rare, make rays of their own: a count above the number of dimensions would need these excluded first.",
     "With thousands of dimensions and features that are hardly ever alone, as in a residual stream, the ray test has no "
-    "power; it "
-    "is meant for bottlenecks of a few dimensions and sparse inputs.",
+    "power; it is meant for bottlenecks of a few dimensions and sparse inputs.",
     "A mean squared error weighs large features most; the phase boundaries are those of that loss, not of next-token "
     "prediction.",
 ]
@@ -149,9 +144,8 @@ def run(config: Config, lab: Lab) -> Findings:
     trained = lab.train(sweep, ss.Recipe.fast(steps=config.steps), name="gate")
     packed = measure.features_represented(trained.W).transpose("density", "seed").values / m
     gate = Gate(
-        f"With one of {n} features on, networks with {m} dimensions represent more than 1.2 features per dimension; "
-        f"with all on, "
-        "no more than that",
+        f"With one of {n} features on, networks with {m} dimensions represent more than 1.2 features per dimension; with "
+        "all on, no more than that",
         bool((packed[0] > 1.2).mean() >= 0.9 and (packed[1] <= 1.2).mean() >= 0.9),
         {"per dimension, sparse": float(packed[0].mean()), "per dimension, dense": float(packed[1].mean())},
     )
