@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import torch
 
-from superscope.lms import backend
-from superscope.lms.transformer import Shape, Transformer, initialise
+from superscope.lms.model import backend
+from superscope.lms.model.transformer import Shape, Transformer, initialise
 
 SHAPE = Shape(d_model=256, d_mlp=1024, n_ctx=128)
 ROWS = 64

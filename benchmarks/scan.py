@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 
 from superscope import lms
-from superscope.lms import activations as acts
 from superscope.lms import corpus
+from superscope.lms.model import activations as acts
 
 
 def main() -> None:

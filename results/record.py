@@ -4,12 +4,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from superscope import store, studies
-from superscope.findings import Findings
+from superscope import studies
+from superscope.evidence import records
+from superscope.evidence.findings import Findings
 
 here, runs = Path(__file__).parent, Path(sys.argv[1])
 for problem in studies.built():
-    finished = store.finished_runs(problem, runs)
+    finished = records.finished_runs(problem, runs)
     folder = next((f for preset in ("standard", "quick") for f in finished if f.name.startswith(preset)), None)
     if folder is None:
         print(f"{problem}: no finished standard or quick run in {runs}")

@@ -24,7 +24,7 @@ def fake_studies(tmp_path, monkeypatch):
     shutil.copy(FAKE, folder / "p4_07_fake.py")
     monkeypatch.setattr(studies, "__path__", [str(folder)])
     monkeypatch.delitem(__import__("sys").modules, "superscope.studies.p4_07_fake", raising=False)
-    monkeypatch.setattr("superscope.store.bundled_results", lambda: None)
+    monkeypatch.setattr("superscope.evidence.records.bundled_results", lambda: None)
     monkeypatch.chdir(tmp_path)
     return folder
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from superscope import plots, stats
+from superscope import plots
+from superscope.evidence import stats
 from superscope.study import Figure, Findings, Gate, Lab
 
 PROBLEM = "4.7"

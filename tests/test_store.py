@@ -10,6 +10,7 @@ import os
 import pytest
 
 from superscope import store
+from superscope.evidence import records
 
 
 def test_write_many_replaces_and_leaves_nothing_else(tmp_path):
@@ -95,27 +96,27 @@ def test_digest_ignores_the_order_of_keys_only():
 
 
 def test_run_folder_depends_on_config_and_seed(tmp_path):
-    folder = store.run_folder(tmp_path, "4.7", "quick", {"n": 1}, 0)
+    folder = records.run_folder(tmp_path, "4.7", "quick", {"n": 1}, 0)
     assert folder.parent == tmp_path / "4.7"
     assert folder.name.startswith("quick-")
-    assert folder != store.run_folder(tmp_path, "4.7", "quick", {"n": 2}, 0)
-    assert folder != store.run_folder(tmp_path, "4.7", "quick", {"n": 1}, 1)
+    assert folder != records.run_folder(tmp_path, "4.7", "quick", {"n": 2}, 0)
+    assert folder != records.run_folder(tmp_path, "4.7", "quick", {"n": 1}, 1)
 
 
 def test_latest_is_the_users_newest_and_falls_back_on_the_bundled(tmp_path, monkeypatch):
     bundled = tmp_path / "bundled"
-    monkeypatch.setattr(store, "bundled_results", lambda: bundled)
+    monkeypatch.setattr(records, "bundled_results", lambda: bundled)
     mine = tmp_path / "runs"
     for root, name, finished in (
         (bundled, "standard-1", "2030-01-01T00:00:00Z"),
         (mine, "quick-1", "2026-01-01T00:00:00Z"),
         (mine, "quick-2", "2026-01-02T00:00:00Z"),
     ):
-        store.atomic_write_json(root / "4.7" / name / store.FINDINGS, {"finished": finished})
-    assert store.latest("4.7", mine).name == "quick-2"
-    assert store.latest("4.7", mine, preset="standard").name == "standard-1"
-    assert store.latest("4.7", tmp_path / "elsewhere").name == "standard-1"
-    assert store.latest("4.8", mine) is None
+        store.atomic_write_json(root / "4.7" / name / records.FINDINGS, {"finished": finished})
+    assert records.latest("4.7", mine).name == "quick-2"
+    assert records.latest("4.7", mine, preset="standard").name == "standard-1"
+    assert records.latest("4.7", tmp_path / "elsewhere").name == "standard-1"
+    assert records.latest("4.8", mine) is None
 
 
 def test_unwritable_folder(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from importlib import resources
 import jsonschema
 import pytest
 
-from superscope import findings, stats, store, studies
+from superscope import store, studies
+from superscope.evidence import findings, records, stats
 from superscope.study import Findings, Gate, Lab, Study
 
 SCHEMA = json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text())
@@ -23,7 +24,7 @@ def folder_of(study, tmp_path, **overrides):
 
 def test_findings_follow_the_schema(fake, tmp_path):
     found = fake.run(out=tmp_path)
-    stored = json.loads((folder_of(fake, tmp_path) / store.FINDINGS).read_text())
+    stored = json.loads((folder_of(fake, tmp_path) / records.FINDINGS).read_text())
     jsonschema.validate(stored, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert stored == found.to_json()
     assert found.verdict == stored["verdict"] == "2 supported, 1 refuted, 1 undecided"
@@ -53,7 +54,7 @@ def test_load_gives_back_what_was_saved(fake, tmp_path):
     assert loaded.to_json()["claims"] == found.to_json()["claims"]
 
 
-@pytest.mark.parametrize("name", [store.FINDINGS, "figures/lines.json", "tables/many.parquet"])
+@pytest.mark.parametrize("name", [records.FINDINGS, "figures/lines.json", "tables/many.parquet"])
 def test_truncated_files_are_noticed(fake, tmp_path, name):
     fake.run(out=tmp_path)
     folder = folder_of(fake, tmp_path)
@@ -65,7 +66,7 @@ def test_truncated_files_are_noticed(fake, tmp_path, name):
 
 def test_a_verdict_cannot_be_edited(fake, tmp_path):
     fake.run(out=tmp_path)
-    path = folder_of(fake, tmp_path) / store.FINDINGS
+    path = folder_of(fake, tmp_path) / records.FINDINGS
     path.write_text(path.read_text().replace('"verdict": "refuted"', '"verdict": "supported"'))
     with pytest.raises(store.StoreError, match="checksum"):
         findings.read(path.parent)
@@ -115,16 +116,17 @@ def test_findings_refuse_what_contradicts_itself():
 
 
 def test_units_are_not_computed_twice(tmp_path):
-    calls = []
+    calls = tmp_path / "calls"  # a list in the closure would be part of the function, and change it
 
     def compute():
-        calls.append(1)
+        with calls.open("a") as file:
+            file.write("x")
         return {"a": (1, float("nan"))}
 
     first = Lab(0, "quick", tmp_path).unit("x", compute)
     second_lab = Lab(0, "quick", tmp_path)
     second = second_lab.unit("x", compute)
-    assert len(calls) == 1
+    assert calls.read_text() == "x"
     assert first["a"][0] == second["a"][0] == 1
     assert math.isnan(first["a"][1])
     assert math.isnan(second["a"][1])
@@ -152,7 +154,7 @@ def test_an_interrupted_run_goes_on_and_reports_its_whole_cost(fake, tmp_path):
     with pytest.raises(AttributeError):
         fake.run(out=tmp_path)
     folder = folder_of(fake, tmp_path)
-    assert not (folder / store.FINDINGS).exists()
+    assert not (folder / records.FINDINGS).exists()
     ledger = json.loads((folder / "ledger.json").read_text())
     store.atomic_write_json(folder / "ledger.json", {key: [100.0, 50.0] for key in ledger})
     module["pd"] = original

@@ -17,15 +17,15 @@ __version__ = "0.1.0"
 
 # Public name -> where it lives. Loaded on first use, so that `import superscope` costs next to nothing.
 _PUBLIC = {
-    "SparseFeatures": "features", "Uniform": "features", "SignedUniform": "features",
-    "Constant": "features", "Levels": "features",
-    "Correlated": "features", "AntiCorrelated": "features", "ExactlyK": "features", "ExclusiveSets": "features",
-    "Hierarchy": "features", "logspace": "features",
+    "SparseFeatures": "inputs", "Uniform": "inputs", "SignedUniform": "inputs",
+    "Constant": "inputs", "Levels": "inputs",
+    "Correlated": "inputs", "AntiCorrelated": "inputs", "ExactlyK": "inputs", "ExclusiveSets": "inputs",
+    "Hierarchy": "inputs", "logspace": "inputs",
     "TwoLayer": "toys", "Bottleneck": "toys", "AbsoluteValue": "toys", "ModuleToy": "toys", "Target": "toys",
     "Sweep": "sweep", "Recipe": "sweep", "SweepRun": "sweep",
 }  # fmt: skip
 _MODULES = (
-    "atlas", "catalogue", "features", "lms", "measure", "plots", "recover", "stats", "store", "studies", "study", "sweep",
+    "atlas", "catalogue", "evidence", "inputs", "lms", "measure", "plots", "recover", "store", "studies", "study", "sweep",
     "toys",
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """``python -m superscope`` is ``superscope``."""
 
-from superscope.cli import main
+from superscope.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from superscope import studies
+from superscope.evidence import records
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ def get(name: str) -> Problem:
 
 def markdown_table() -> str:
     """The problems as a Markdown table; status is what the recorded results say. The README shows exactly this."""
-    from superscope import findings, store
+    from superscope.evidence import findings
 
     lines = ["| | level | problem | status |", "|---|---|---|---|"]
     for problem in problems().values():
-        recorded = store.bundled_results()
-        runs = store.finished_runs(problem.number, recorded) if recorded else []
+        recorded = records.bundled_results()
+        runs = records.finished_runs(problem.number, recorded) if recorded else []
         if runs:
             document = findings.read(runs[0])
             status = f"{document['verdict']} ({document['preset']})"

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from superscope import store
+import numpy as np
+
+from superscope import fingerprint, opened, store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from superscope.lms.model.language_model import LanguageModel
 
 _UNIT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*")
+_APART = 1_000_000  # seed numbers between one --seed and the next: no run's seeds are another's
+PUBLISHED = "published"  # the arm of a model that others trained
 
 
 @dataclass
 class Lab:
     """Work done through a lab is kept in its `folder` and not done twice.
 
-    `train` and `unit` survive Ctrl-C and kill: what was finished is there when the study runs again. A ledger in the
-    folder remembers what every finished unit cost, so that a resumed run still reports the whole cost.
+    `train`, `unit` and `models` survive Ctrl-C and kill: what was finished is there when the study runs again. A ledger in
+    the folder remembers what every finished unit cost, so that a resumed run still reports the whole cost.
     """
 
     seed: int
@@ -36,6 +48,19 @@ class Lab:
     notes: list[str] = field(default_factory=list, init=False)
     resumed: list[str] = field(default_factory=list, init=False)
     earlier: tuple[float, float] = field(default=(0.0, 0.0), init=False)  # wall and CPU seconds of what was resumed
+
+    def __fingerprint__(self) -> tuple[int, str]:
+        return self.seed, self.preset
+
+    def seeds(self, count: int) -> range:
+        """`count` seed numbers for trainings: the same for the same --seed, and never those of another one."""
+        if not 0 < count <= _APART:
+            raise ValueError(f"seeds({count!r}): between 1 and {_APART:,} seeds can be drawn for one --seed")
+        return range(self.seed * _APART, self.seed * _APART + count)
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Random numbers for one purpose: they depend on --seed and on `name` alone."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
     def train(self, sweep: Any, recipe: Any = None, name: str = "sweep", **options: Any) -> Any:
         """``sweep.train(...)`` with its store in this run's folder, so that it resumes. Returns the `SweepRun`."""
@@ -58,26 +83,68 @@ class Lab:
         return run
 
     def unit(self, key: str, compute: Callable[[], Any]) -> Any:
-        """`compute()`, kept as JSON under `key` and re-used when the study runs again.
+        """`compute()`, kept under `key` and used again when the study runs again.
 
-        The value is what JSON gives back (tuples and arrays become lists, keys strings), computed now or earlier.
+        A DataFrame, an xarray object or an array comes back as it went (in a dict too: Parquet and Zarr beside the JSON);
+        anything else is what JSON gives back (tuples become lists, keys strings). It is computed again when `compute`, a
+        function it reaches, weights or text it opened, or superscope's computing code is no longer what it was.
         """
         if not _UNIT_KEY.fullmatch(key):
             raise ValueError(f"unit key {key!r} must be letters, digits or any of '._=,+-' (it becomes a file name)")
         path = self.folder / "units" / f"{key}.json"
-        start = clocks()
+        code, start = fingerprint.of(compute), clocks()
         if path.exists():
             try:
-                value = store.read_sealed(path)["value"]
+                kept = store.read_sealed(path)
+                stale = kept.get("code") != code or any(opened.changed(*item) for item in kept["opened"])
+                value = None if stale else _restored(path, kept)
             except store.StoreError:
                 self.note(f"unit {key} was damaged on disk and was computed again")
             else:
-                self._book(f"unit {key}", start, resumed=True)
-                return value
-        value = json.loads(json.dumps(compute(), default=_to_list))  # NaN survives: Python writes and reads it
-        store.atomic_write_text(path, json.dumps(store.seal({"value": value})))
+                if not stale:
+                    self._book(f"unit {key}", start, resumed=True)
+                    return value
+        with opened.watch() as used:
+            value = compute()
+        document, files = _packed(key, value)
+        document |= {"code": code, "opened": [[*item, digest] for item, digest in sorted(used.items())]}
+        store.atomic_write_many(path.parent, {**files, path.name: json.dumps(store.seal(document)).encode()})
         self._book(f"unit {key}", start, resumed=False)
-        return value
+        return _restored(path, document)
+
+    def models(
+        self,
+        names: str | Sequence[str],
+        examine: Callable[[LanguageModel, Any, Lab], Iterable[Mapping[str, Any]]],
+        config: Any,
+        published: str = "",
+    ) -> pd.DataFrame:
+        """``examine(model, config, lab)`` on every trained seed of the named bundled models: one table of all its rows.
+
+        examine yields mappings with "arm" and what was measured; the columns "model" (the replicate) and "name" (which of
+        `names` it is a seed of) are added. Each model is a unit of its own. `published`: a model of the third rung, whose
+        rows get the arm "published" before theirs; when it cannot be had, a note says why and it is left out.
+        """
+        import pandas as pd
+
+        from superscope import lms
+
+        names = [names] if isinstance(names, str) else list(names)
+        work = [(name, twin) for name in names for twin in lms.replicates(name)]
+        if published:
+            try:
+                lms.load(published)
+                work.append((PUBLISHED, published))
+            except lms.ModelError as error:
+                self.note(f"published model left out: {error}")
+        tables = []
+        for name, twin in self.progress(work, "models"):
+            made = functools.partial(_examined, examine, twin, config, self)
+            table = self.unit(f"{getattr(examine, '__name__', 'examine')}-{Path(twin).name}", made)
+            if name == PUBLISHED:
+                table["arm"] = [f"{PUBLISHED} {arm}" for arm in table.arm]
+            tables.append(table.assign(model=twin, name=name))
+        return pd.concat(tables, ignore_index=True)
 
     def note(self, text: str) -> None:
         """A sentence for the provenance (kept once, however often it is noted)."""
@@ -125,6 +192,99 @@ class Lab:
         else:
             wall, cpu = clocks()
             store.atomic_write_json(self.folder / "ledger.json", {**ledger, entry: [wall - start[0], cpu - start[1]]})
+
+
+def _examined(examine: Callable[..., Iterable[Mapping[str, Any]]], name: str, config: Any, lab: Lab) -> pd.DataFrame:
+    import pandas as pd
+
+    from superscope import lms
+
+    return pd.DataFrame([dict(row) for row in examine(lms.load(name), config, lab)])
+
+
+# --------------------------------------------------------------------------------------------------- what a unit keeps
+
+
+def _packed(key: str, value: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A unit's JSON document, and the files beside it that hold its tables and arrays."""
+    parts = value if isinstance(value, dict) else {"": value}
+    files: dict[str, bytes] = {}
+    plain: dict[str, Any] = {}
+    big: dict[str, dict[str, str]] = {}
+    for name, part in parts.items():
+        kind = _kind(part)
+        if kind is None:
+            plain[name] = json.loads(json.dumps(part, default=_to_list))  # NaN survives: Python writes and reads it
+            continue
+        file = f"{key}{'.' if name else ''}{name}.{'parquet' if kind == 'table' else 'zarr.zip'}"
+        if not _UNIT_KEY.fullmatch(file):
+            raise ValueError(f"unit {key!r}: the name {name!r} of a part becomes a file name: use letters, digits, '._=,+-'")
+        files[file] = _table_bytes(part) if kind == "table" else _array_bytes(part, kind)
+        big[name] = {"kind": kind, "file": file, "sha256": store.checksum(files[file])}
+    document = {"value": plain if isinstance(value, dict) else plain.get("")}
+    return {**document, "parts": big, "whole": not isinstance(value, dict)}, files
+
+
+def _restored(path: Path, document: Mapping[str, Any]) -> Any:
+    """The value of a unit, from its document and the files beside it."""
+    found = {name: _read_part(path.parent, part) for name, part in document["parts"].items()}
+    if document["whole"]:
+        return found[""] if found else document["value"]
+    return {**document["value"], **found}
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, np.ndarray):
+        return "array"
+    module = type(value).__module__.split(".")[0]
+    if module == "pandas" and hasattr(value, "to_parquet"):
+        return "table"
+    if module == "xarray" and hasattr(value, "to_dataset"):
+        return "dataarray"
+    return "dataset" if module == "xarray" else None
+
+
+def _table_bytes(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _array_bytes(value: Any, kind: str) -> bytes:
+    """An array or xarray object as a zipped Zarr store (fixed times inside, so equal values give equal bytes)."""
+    import tempfile
+
+    import xarray as xr
+    import zarr
+
+    data = value
+    if kind == "array":
+        data = xr.Dataset({"value": ([f"d{i}" for i in range(value.ndim)], value)})
+    elif kind == "dataarray":
+        data = value.to_dataset(name="value").assign_attrs(array_name=value.name or "")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "part.zarr.zip"
+        with zarr.storage.ZipStore(file, mode="w") as place:
+            data.to_zarr(place, mode="w", consolidated=False)
+        return file.read_bytes()
+
+
+def _read_part(folder: Path, part: Mapping[str, str]) -> Any:
+    import pandas as pd
+
+    data = store.read_bytes(folder / part["file"], part["sha256"])
+    if part["kind"] == "table":
+        return pd.read_parquet(io.BytesIO(data))
+    import xarray as xr
+    import zarr
+
+    with zarr.storage.ZipStore(folder / part["file"], mode="r") as place:
+        data_set = xr.open_zarr(place, consolidated=False).load()
+    if part["kind"] == "array":
+        return data_set["value"].values
+    if part["kind"] == "dataarray":
+        return data_set["value"].rename(data_set.attrs.get("array_name") or None)
+    return data_set
 
 
 def _to_list(value: Any) -> Any:

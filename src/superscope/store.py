@@ -1,4 +1,4 @@
-"""Where runs live on disk: ``<out>/<problem>/<preset>-<digest>/``, written so that a crash never leaves half a file.
+"""Files on disk, written so that a crash never leaves half of one.
 
 Every file is written beside its final name, flushed to the disk and renamed, so a reader sees the old content or the
 new one. What is read back is checked against the checksum that was stored with it; anything wrong is a `StoreError`
@@ -17,9 +17,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-DEFAULT_OUT = Path("runs")
-FINDINGS = "findings.json"
 
 
 class StoreError(RuntimeError):
@@ -170,40 +167,8 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return document
 
 
-# ------------------------------------------------------------------------------------------------------------- runs
-
-
-def run_folder(out: Path | str | None, problem: str, preset: str, config: Any, seed: int) -> Path:
-    """``<out>/<problem>/<preset>-<digest of config and seed>``."""
-    key = digest({"problem": problem, "config": config, "seed": seed})[:10]
-    return Path(out or DEFAULT_OUT) / problem / f"{preset}-{key}"
-
-
 def shipped(name: str) -> Path:
     """A folder that comes with superscope ("results", "models", "corpus"): in the package, or in its checkout."""
     here = Path(__file__).resolve()
     inside = here.parent / name
     return inside if inside.is_dir() else here.parents[2] / name
-
-
-def bundled_results() -> Path | None:
-    """The recorded findings that come with superscope, if any do."""
-    folder = shipped("results")
-    return folder if folder.is_dir() else None
-
-
-def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:
-    """Folders of `problem` under `out` that hold findings, newest first (by the time they were finished)."""
-    root = Path(out or DEFAULT_OUT) / problem
-    folders = [path.parent for path in sorted(root.glob(f"*/{FINDINGS}"))]
-    return sorted(folders, key=lambda folder: str(read_json(folder / FINDINGS).get("finished", "")), reverse=True)
-
-
-def latest(problem: str, out: Path | str | None = None, preset: str | None = None) -> Path | None:
-    """The newest finished run of `problem`: the user's own when there is one, else the bundled one, else None."""
-    for root in (Path(out or DEFAULT_OUT), bundled_results()):
-        runs = finished_runs(problem, root) if root is not None else []
-        runs = [folder for folder in runs if preset is None or folder.name.startswith(f"{preset}-")]
-        if runs:
-            return runs[0]
-    return None

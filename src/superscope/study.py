@@ -12,6 +12,7 @@ import platform
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from superscope import store
-from superscope.findings import Figure, Findings, Gate
+from superscope.evidence import records, seal
+from superscope.evidence.expect import Check, Expect, ExpectationError
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab, clocks
 from superscope.plots.theme import template
 
@@ -42,6 +45,10 @@ class Study:
     config_type: type
     presets: dict[str, Any]
     body: Callable[[Any, Lab], Findings]
+    expected: tuple[Expect, ...] = ()
+    gate: tuple[Check, ...] = ()
+    tips: tuple[str, ...] = ()
+    module: str = ""
 
     @classmethod
     def from_module(cls, module: types.ModuleType) -> Study:
@@ -59,6 +66,13 @@ class Study:
         clash = _RUN_ARGUMENTS & {item.name for item in dataclasses.fields(config)}
         if clash:
             raise TypeError(f"study {module.__name__}: Config field {min(clash)!r} is an argument of Study.run already")
+        expected, gate = tuple(getattr(module, "EXPECTED", ())), tuple(getattr(module, "GATE", ()))
+        strange = [row for row in expected if not isinstance(row, Expect)] + [row for row in gate if not isinstance(row, Check)]
+        if strange:
+            raise TypeError(f"study {module.__name__}: {strange[0]!r} in EXPECTED or GATE is neither an Expect nor a Check")
+        twice = [name for name, count in Counter(row.id for row in expected).items() if count > 1]
+        if twice:
+            raise TypeError(f"study {module.__name__}: two rows of EXPECTED have the id {twice[0]!r}")
         odd = [name for name, preset in module.PRESETS.items() if not isinstance(preset, config)]
         if odd:
             raise TypeError(f"study {module.__name__}: preset {odd[0]!r} is not a Config")
@@ -71,7 +85,16 @@ class Study:
             config_type=config,
             presets=dict(module.PRESETS),
             body=module.run,
+            expected=expected,
+            gate=gate,
+            tips=tuple(getattr(module, "TIPS", ())),
+            module=module.__name__,
         )
+
+    @property
+    def seal(self) -> str:
+        """Digest of what the study wrote down before its numbers; "" when it keeps no rows."""
+        return seal.digest(self.expected, self.gate) if self.expected else ""
 
     def configure(self, preset: str = "quick", **overrides: Any) -> Any:
         """The preset's Config with `overrides`; an unknown field or a wrong type is a TypeError that quotes it."""
@@ -85,11 +108,24 @@ class Study:
                     f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} (fields: {', '.join(hints)})"
                 )
         checked = {name: _checked(name, value, hints[name]) for name, value in overrides.items()}
-        return dataclasses.replace(self.presets[preset], **checked)
+        config = dataclasses.replace(self.presets[preset], **checked)
+        self._enough(config)
+        return config
+
+    def _enough(self, config: Any) -> None:
+        """Refuse, before anything is trained, fewer seeds than a rule needs."""
+        seeds = getattr(config, "seeds", None)
+        rows = [row for row in self.expected if row.unit == "seeds"]
+        if isinstance(seeds, int) and rows:
+            most = max(rows, key=lambda row: row.replicates)
+            if seeds < most.replicates:
+                raise ExpectationError(
+                    f"seeds={seeds}: {self.problem} needs at least {most.replicates}, for the rule {most.rule!r} of {most.id!r}"
+                )
 
     def folder(self, config: Any, preset: str, seed: int, out: Path | str | None = None) -> Path:
         """Where a run of this config is kept."""
-        return store.run_folder(out, self.problem, preset, dataclasses.asdict(config), seed)
+        return records.run_folder(out, self.problem, preset, dataclasses.asdict(config), seed)
 
     def run(
         self,
@@ -132,6 +168,7 @@ class Study:
             config=settings,
             overrides={name: value for name, value in settings.items() if value != usual[name]},
             seed=seed,
+            seal=self.seal,
             engine=", ".join(lab.engines),
             notes=list(lab.notes),
             seconds=wall,

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from chromium import Browser
 
-from superscope import atlas, catalogue, store, studies
+from superscope import atlas, catalogue, studies
+from superscope.evidence import records
 from superscope.plots import ROLES
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -23,7 +24,7 @@ def site(tmp_path_factory, request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studies, "__path__", [str(folder / "studies")])
         patch.delitem(__import__("sys").modules, "superscope.studies.p4_07_fake", raising=False)
-        patch.setattr(store, "bundled_results", lambda: None)
+        patch.setattr(records, "bundled_results", lambda: None)
         studies.get("4.7").run(out=folder / "runs", gate=True)
         atlas.build(folder / "site", folder / "runs")
     return folder / "site"

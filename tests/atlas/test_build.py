@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from superscope import atlas, catalogue, store
+from superscope import atlas, catalogue
 from superscope.atlas import view
+from superscope.evidence import records
 
 
 class Page(HTMLParser):
@@ -110,7 +111,7 @@ def test_the_same_findings_give_the_same_bytes(site, tmp_path):
             assert path.read_bytes() == (again / path.relative_to(site.index.parent)).read_bytes()
 
 
-@pytest.mark.parametrize("name", [store.FINDINGS, "figures/gram.json", "tables/many.parquet"])
+@pytest.mark.parametrize("name", [records.FINDINGS, "figures/gram.json", "tables/many.parquet"])
 def test_damaged_findings_are_a_warning_and_no_page_of_lies(fake, tmp_path, name):
     fake.run(out=tmp_path / "runs")
     path = next((tmp_path / "runs").rglob(name))

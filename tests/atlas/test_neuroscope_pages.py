@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from chromium import Browser
 
-from superscope import atlas, lms, store
+from superscope import atlas, lms
 from superscope.atlas import neuroscope as pages
-from superscope.lms import corpus, neuroscope
-from superscope.lms.generated import Document
-from superscope.lms.judge import judge
-from superscope.lms.tokenizer import Tokenizer
-from superscope.lms.transformer import Shape
+from superscope.evidence import records
+from superscope.lms import corpus
+from superscope.lms.corpus.generated import Document
+from superscope.lms.corpus.tokenizer import Tokenizer
+from superscope.lms.model.transformer import Shape
+from superscope.lms.reading import neuroscope
+from superscope.lms.reading.judge import judge
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<script>document.title = "evil"</script>'
@@ -42,7 +44,7 @@ def site(reports, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     pages.write(reports, folder, [judge(reports.contexts(k)) for k in range(N)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "bundled_results", lambda: None)
+        patch.setattr(records, "bundled_results", lambda: None)
         atlas.build(folder, folder / "no-runs")
     return folder
 
@@ -111,7 +113,7 @@ def test_pages_are_light(site):
 
 def test_the_index_links_what_is_there(site, reports, tmp_path, monkeypatch):
     assert f'href="neuroscope-{NAME}.html"' in (site / "index.html").read_text()
-    monkeypatch.setattr(store, "bundled_results", lambda: None)
+    monkeypatch.setattr(records, "bundled_results", lambda: None)
     atlas.build(tmp_path, tmp_path / "no-runs")
     assert "neuroscope-" not in (tmp_path / "index.html").read_text()
 

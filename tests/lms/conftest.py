@@ -7,10 +7,11 @@ import pytest
 from texts import code, prose
 
 from superscope import lms
-from superscope.lms import corpus, generated
-from superscope.lms.generated import Document
-from superscope.lms.tokenizer import Tokenizer
-from superscope.lms.transformer import Shape
+from superscope.lms import corpus
+from superscope.lms.corpus import generated
+from superscope.lms.corpus.generated import Document
+from superscope.lms.corpus.tokenizer import Tokenizer
+from superscope.lms.model.transformer import Shape
 
 
 @pytest.fixture(scope="session")

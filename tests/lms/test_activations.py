@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from superscope import lms
-from superscope.lms import ModelError, activations, corpus
-from superscope.lms.activations import (
+from superscope.lms import ModelError, corpus
+from superscope.lms.corpus.splits import CorpusError, Rows
+from superscope.lms.model import activations
+from superscope.lms.model.activations import (
     CoActivation,
     Correlation,
     FiringSample,
@@ -24,9 +26,8 @@ from superscope.lms.activations import (
     scan,
     split_labels,
 )
-from superscope.lms.corpus import CorpusError, Rows
-from superscope.lms.examples import token_hash
-from superscope.lms.transformer import Shape
+from superscope.lms.model.examples import token_hash
+from superscope.lms.model.transformer import Shape
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_histogram(model, rows, matrix):
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-9, 2.0**-10, -(2.0**-10), 1.0, 1.12, 1.13, -3.3, 5e3, -5e3])
 def test_bins_hold_their_values(value):
-    from superscope.lms.consumers import bin_index
+    from superscope.lms.model.consumers import bin_index
 
     k = int(bin_index(torch.tensor([value]))[0])
     low, high = bin_edges()[k : k + 2]
@@ -326,7 +327,7 @@ def test_unit_order_of_a_selection(model, rows, matrix):
 
 
 def test_a_corpus_shorter_than_a_row_is_an_error(tokenizer):
-    from superscope.lms.generated import Document
+    from superscope.lms.corpus.generated import Document
 
     with pytest.raises(CorpusError, match="fewer than one row"):
         corpus.tokenise([Document("a b", "g", "s", "w")], tokenizer).rows(32)

@@ -9,10 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from superscope.lms import cards, corpus, neuroscope, planted
-from superscope.lms.cards import CardsError
-from superscope.lms.generated import Document
-from superscope.lms.judge import Contexts
+from superscope.lms import corpus
+from superscope.lms.corpus.generated import Document
+from superscope.lms.reading import cards, neuroscope, planted
+from superscope.lms.reading.cards import CardsError
+from superscope.lms.reading.judge import Contexts
 
 
 @pytest.fixture(scope="module")

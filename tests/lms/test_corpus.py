@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from superscope.lms import corpus, generated
-from superscope.lms.generated import SEGMENTS, Document
-from superscope.lms.tokenizer import BOS, CHAR_CLASSES, Tokenizer
+from superscope import store
+from superscope.lms import corpus
+from superscope.lms.corpus import generated
+from superscope.lms.corpus.generated import SEGMENTS, Document
+from superscope.lms.corpus.tokenizer import BOS, CHAR_CLASSES, Tokenizer
 
 TEXTS = [
     "The cat sat on the mat. " * 40,
@@ -177,7 +179,7 @@ def test_mistakes_are_explained(tmp_path):
 
 
 def test_a_missing_source_is_named(tmp_path, monkeypatch):
-    from superscope.lms import sources
+    from superscope.lms.corpus import sources
 
     gone = sources.Source("gone", "opera", "apt", ("no-such-package",), "none", False, sources._stdlib)
     here = corpus.own_source(own_text(tmp_path))
@@ -195,7 +197,7 @@ def test_the_shipped_sample(tokenizer):
     genres = {d.genre for d in documents}
     assert len(genres) >= 13
     assert {d.segment for d in documents} == set(SEGMENTS)
-    facts = corpus.store.read_json(corpus.sample_folder() / "sample.json")
+    facts = store.read_json(corpus.sample_folder() / "sample.json")
     allowed = ("public domain", "PSF", "BSD", "PostgreSQL", "WordNet", "CC0", "made by superscope")
     assert all(row["licence"].startswith(allowed) for row in facts["sources"])
     assert {d.source for d in documents} == {row["source"] for row in facts["sources"]}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from texts import code, prose
 
-from superscope.lms import corpus, generated, planted
-from superscope.lms.generated import Document
-from superscope.lms.judge import Contexts, document_f1, interpretable, judge
-from superscope.lms.wordclasses import forms, word_classes
+from superscope.lms import corpus
+from superscope.lms.corpus import generated
+from superscope.lms.corpus.generated import Document
+from superscope.lms.corpus.wordclasses import forms, word_classes
+from superscope.lms.reading import planted
+from superscope.lms.reading.judge import Contexts, document_f1, interpretable, judge
 
 
 @pytest.fixture(scope="module")

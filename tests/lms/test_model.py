@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from superscope import lms
-from superscope.lms import backend, corpus, zoo
-from superscope.lms.model import _from_folder, rows_to_tensor
-from superscope.lms.tokenizer import Tokenizer
-from superscope.lms.transformer import Shape
+from superscope.lms import corpus
+from superscope.lms.corpus.tokenizer import Tokenizer
+from superscope.lms.model import backend
+from superscope.lms.model.language_model import _from_folder, rows_to_tensor
+from superscope.lms.model.transformer import Shape
+from superscope.lms.zoo import minis as zoo
 
 TEXTS = ["one two three four five six seven " * 30, "def f(x):\n    return x + 123\n" * 30]
 SMALL = Shape(d_model=16, n_heads=2, d_mlp=32, n_ctx=24, d_vocab=300)
@@ -43,7 +45,7 @@ def test_a_bundled_model_has_the_loss_of_its_card(mini, sample):
 
 def test_fp16_costs_nothing():
     for name in lms.bundled():
-        card = json.loads((lms.model.models_folder() / name / "config.json").read_text())
+        card = json.loads((lms.model.language_model.models_folder() / name / "config.json").read_text())
         for where, loss in card["loss_float32"].items():
             assert abs(card["loss"][where]["all"] - loss) < 1e-3
 
@@ -168,7 +170,7 @@ def test_mistakes_are_explained(tmp_path, mini, tokenizer):
         mini.control("scrambled")
     with pytest.raises(lms.ModelError, match="holds no model"):
         lms.load(tmp_path)
-    folder = lms.model.models_folder() / "gelu-1l-mini"
+    folder = lms.model.language_model.models_folder() / "gelu-1l-mini"
     for file in ("config.json", "tokenizer.json"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     damaged = bytearray((folder / "model.safetensors").read_bytes())

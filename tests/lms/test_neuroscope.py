@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from superscope import lms, store
-from superscope.lms import ModelError, activations, corpus, describe, neuroscope
-from superscope.lms.corpus import CorpusError
-from superscope.lms.judge import judge
-from superscope.lms.neuroscope import AFTER, BEFORE
-from superscope.lms.tokenizer import Tokenizer
-from superscope.lms.transformer import Shape
+from superscope.lms import ModelError, corpus
+from superscope.lms.corpus.splits import CorpusError
+from superscope.lms.corpus.tokenizer import Tokenizer
+from superscope.lms.model import activations
+from superscope.lms.model.transformer import Shape
+from superscope.lms.reading import describe, neuroscope
+from superscope.lms.reading.judge import judge
+from superscope.lms.reading.neuroscope import AFTER, BEFORE
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from superscope import store
-from superscope.lms import backend, training
-from superscope.lms.training import Recipe
-from superscope.lms.transformer import ACTIVATIONS, Shape, Transformer, initialise
+from superscope.lms.model import backend
+from superscope.lms.model.transformer import ACTIVATIONS, Shape, Transformer, initialise
+from superscope.lms.zoo import training
+from superscope.lms.zoo.training import Recipe
 
 SMALL = Shape(n_layers=1, d_model=16, n_heads=2, d_mlp=32, n_ctx=12, d_vocab=40)
 LONG = Recipe(steps=400, rows=4, warmup=3)
@@ -82,8 +83,8 @@ def test_a_killed_training_goes_on_with_the_same_losses(tmp_path):
 def test_kill_9_costs_nothing_that_was_checkpointed(tmp_path):
     """A real process, really killed at some step that nobody chose."""
     code = (
-        "import numpy as np; from tests.lms.test_training import TOKENS, SMALL, LONG; from superscope.lms import "
-        "training; import sys;"
+        "import numpy as np; from tests.lms.test_training import TOKENS, SMALL, LONG; from superscope.lms.zoo "
+        "import training; import sys;"
         "training.train(SMALL, LONG, TOKENS, sys.argv[1], compile=False, autocast=False, every_seconds=0)"
     )
     folder = tmp_path / "killed"

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from superscope.measure import ideal
-from superscope.measure.nulls import haar_rotations
+from superscope.measure.weights.nulls import haar_rotations
 
 steady = settings(derandomize=True, deadline=None, max_examples=40)
 

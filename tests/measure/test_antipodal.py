@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superscope.measure import antipodal, theory
+from superscope.measure import theory
+from superscope.measure.weights import antipodal
 
 
 def test_closed_form_equals_the_exact_integral():

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from superscope.measure.argmaxable import argmaxable, fourier_layer
+from superscope.measure.weights.argmaxable import argmaxable, fourier_layer
 
 
 def test_fourier_layer_reaches_every_set_of_k_and_not_one_rank_less():

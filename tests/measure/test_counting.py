@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superscope.measure import counting
+from superscope.measure.activations import counting
 
 RESOLUTIONS = np.geomspace(0.2, 0.005, 7)
 

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from superscope.measure import heads
+from superscope.lms.model import attention
+from superscope.measure.activations import heads
 
 
 def test_repeated_tokens_repeat_and_avoid_bos():
-    tokens = heads.repeated_tokens(50, 20, 8, seed=0, bos=7)
+    tokens = attention.repeated_tokens(50, 20, 8, seed=0, bos=7)
     assert tokens.shape == (8, 41)
     assert (tokens[:, 0] == 7).all()
     assert torch.equal(tokens[:, 1:21], tokens[:, 21:])
     assert not (tokens[:, 1:] == 7).any()
-    assert torch.equal(tokens, heads.repeated_tokens(50, 20, 8, seed=0, bos=7))
+    assert torch.equal(tokens, attention.repeated_tokens(50, 20, 8, seed=0, bos=7))
 
 
 def test_a_perfect_induction_head_scores_one_and_uniform_attention_its_share():
@@ -23,7 +24,7 @@ def test_a_perfect_induction_head_scores_one_and_uniform_attention_its_share():
         perfect[:, 0, query, query - period + 1] = 1
     uniform = torch.tril(torch.ones(length, length)) / torch.arange(1, length + 1)[:, None]
     perfect[:, 1] = uniform
-    score = heads.prefix_matching(perfect, period)
+    score = attention.prefix_matching(perfect, period)
     assert score[0] == 1
     assert score[1] == pytest.approx(float((1 / torch.arange(22, 42)).mean()))
 
@@ -33,7 +34,7 @@ def test_previous_token():
     for query in range(1, 10):
         pattern[0, 0, query, query - 1] = 1
         pattern[0, 1, query, 0] = 1
-    assert heads.previous_token(pattern).tolist() == [1, 0]
+    assert attention.previous_token(pattern).tolist() == [1, 0]
 
 
 def test_copying_score_of_planted_circuits():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from superscope.measure import hinge_floor, shared_hinges, spline_floor
-from superscope.measure.hinges import FLOOR_NO_BIAS, FLOOR_TIED_KINK
+from superscope.measure.weights.hinges import FLOOR_NO_BIAS, FLOOR_TIED_KINK
 
 
 def test_spline_floor_is_the_reference():

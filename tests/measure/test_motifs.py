@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from superscope.measure.motifs import HALVES, motifs, shuffled
+from superscope.measure.weights.motifs import HALVES, motifs, shuffled
 
 
 def halves(found) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from superscope.measure import positions, subspace
+from superscope.measure.activations import positions, subspace
 
 
 @pytest.mark.parametrize("turns", [1.0, 2.5, 3.5])

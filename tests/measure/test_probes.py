@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from superscope.measure.probes import auc, balanced_dichotomies, linear_probes, nonlinear_share, probe_auc
+from superscope.measure.activations.probes import auc, balanced_dichotomies, linear_probes, nonlinear_share, probe_auc
 
 X = np.array(list(itertools.product((0.0, 1.0), repeat=8)))
 FIRST, SECOND = np.triu_indices(8, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superscope.measure.rays import rays, superposition_test
+from superscope.measure.activations.rays import rays, superposition_test
 
 
 def planted(

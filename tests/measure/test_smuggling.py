@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from superscope.measure import smuggling
+from superscope.measure.activations import smuggling
 
 
 def test_a_constructed_smuggler_is_recognised_and_an_honest_layer_is_not():

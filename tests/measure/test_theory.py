@@ -226,7 +226,7 @@ def test_laws():
 
 
 def test_laws_of_the_front_door_are_understood():
-    from superscope.features import Levels, Uniform
+    from superscope.inputs.features import Levels, Uniform
 
     assert theory.polygon_optimum(5, Uniform(0, 1)).loss == pytest.approx(theory.polygon_optimum(5).loss, rel=1e-3)
     expected = theory.polygon_optimum(5, theory.levels_law(1, 2, 3)).loss

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superscope import plots, stats
+from superscope import plots
+from superscope.evidence import stats
 from superscope.plots.curves import POLYTOPES, STRIP_DOTS
 
 
@@ -23,7 +24,7 @@ def axis(figure):
 def test_claims_show_every_replicate_and_the_interval():
     made = claim([0.9, 1.0, 1.1, 1.05, 0.95, 1.2], ">= 0.5")
     figure = plots.claims_figure([made])
-    dots, interval = figure.data[:2]
+    dots, interval = figure.data[2:4]  # the null's lane is below
     assert tuple(dots.x) == made.estimate.replicates
     assert interval.x[0] - interval.error_x.arrayminus[0] == pytest.approx(made.estimate.low)
     assert interval.x[0] + interval.error_x.array[0] == pytest.approx(made.estimate.high)

@@ -13,9 +13,8 @@ import pytest
 
 import superscope as ss
 from superscope import measure, studies
-from superscope.studies import _dropout as dropout
-from superscope.studies import _dropout_claims as claims
-from superscope.studies import _dropout_tables as tables
+from superscope.inputs.strata import StratifiedPlan
+from superscope.studies.p4_01_dropout_basis import claims, dropout, tables
 
 TINY = {
     "densities": (0.3, 0.03), "rates": (0.0, 0.5), "wide_features": 20, "wide_hidden": 5, "wide_decay": 0.7, "wide_steps": 400,
@@ -39,7 +38,7 @@ def network():
     """A random network, its inputs and rotations: (W, b, x, weight, importance, rotations) for m=9, above the enumeration."""
     rng = np.random.default_rng(0)
     W, b = 0.5 * rng.standard_normal((9, 6)), 0.1 * rng.standard_normal(6)
-    plan = ss.SparseFeatures(6, 0.3).stratified(150)
+    plan = StratifiedPlan(ss.SparseFeatures(6, 0.3), 150)
     return W, b, plan.draw(rng, 1)[0], plan.weight, rng.random(6), measure.nulls.haar_rotations(9, 3, 0)
 
 
@@ -87,7 +86,7 @@ def test_one_neuron_against_many():
 def test_turning_a_spread_and_an_aligned_network():
     """One feature spread over all neurons loses by any turn; two features kept on disjoint neurons lose on the cross terms."""
     rng = np.random.default_rng(0)
-    plan = ss.SparseFeatures(1, 0.5).stratified(32)
+    plan = StratifiedPlan(ss.SparseFeatures(1, 0.5), 32)
     x = plan.draw(rng, 1)[0]
     rotations = measure.nulls.haar_rotations(8, 30, 0)
     masks = dropout.make_masks(8, 0.5, len(x), 1, rng)
@@ -99,7 +98,7 @@ def test_turning_a_spread_and_an_aligned_network():
     assert axis.rise < 0
     assert axis.p == 1
 
-    plan = ss.SparseFeatures(2, 0.3).stratified(64)
+    plan = StratifiedPlan(ss.SparseFeatures(2, 0.3), 64)
     x = plan.draw(rng, 1)[0]
     disjoint = dropout.turn(np.eye(8)[:, :2], [0.0, 0.0], x, plan.weight, [1.0, 1.0], masks, rotations)
     assert disjoint.other > 0 > disjoint.own

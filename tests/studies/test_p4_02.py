@@ -13,7 +13,7 @@ import pytest
 import superscope as ss
 from superscope import studies
 from superscope.studies import p4_02_absolute_value_variants as study
-from superscope.studies._aligned import Aligned
+from superscope.toys.aligned import Aligned
 
 TINY = {
     "n": 8, "m": 6, "densities": (1.0, 0.1, 0.01), "seeds": 5, "steps": 400, "null_draws": 10, "pair_features": 4,

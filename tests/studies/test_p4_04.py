@@ -12,8 +12,8 @@ import pytest
 
 import superscope as ss
 from superscope import measure, studies
-from superscope.studies import _one_rarer as rarer
-from superscope.studies import _two_classes as two
+from superscope.studies.p4_04_nonuniform_sparsity import one_rarer as rarer
+from superscope.studies.p4_04_nonuniform_sparsity import two_classes as two
 
 TINY = {
     "relative": (0.1, 0.25, 0.5, 1.0), "other_bases": (), "restarts": 8, "small_seeds": 5, "quadrature": 16,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from superscope import studies
-from superscope.studies import _gates as gates
+from superscope.toys import gates
 
 TINY = {
     "n": 6, "hidden": (3, 6), "steps": 200, "trained_n": 8, "trained_gates": 10, "trained_hidden": 4,

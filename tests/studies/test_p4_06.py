@@ -11,7 +11,7 @@ import torch
 import superscope as ss
 from superscope import studies
 from superscope.studies import p4_06_max_of_two as study
-from superscope.studies._aligned import AlignedPairs
+from superscope.toys.aligned import AlignedPairs
 
 TINY = {
     "n": 8, "n_all": 4, "hidden": (2, 4, 6), "hidden_all": (4, 6), "densities": (0.1, 0.03), "steps": 200, "restarts": 4,

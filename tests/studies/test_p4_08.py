@@ -8,9 +8,9 @@ import xarray as xr
 from value_study import check_contract, check_gate_can_fail
 
 from superscope import studies
-from superscope.studies import _value_laws as value
-from superscope.studies import _value_polygons as polygon
 from superscope.studies import p4_08_discrete_levels as study
+from superscope.studies.value_laws import laws as value
+from superscope.studies.value_laws import polygons as polygon
 
 SMALL = {"polygon_sizes": (5, 8), "crowded": 8}
 

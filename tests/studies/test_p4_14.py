@@ -10,7 +10,7 @@ import pytest
 import superscope as ss
 from superscope import studies
 from superscope.studies import p4_14_several_layers as study
-from superscope.studies._deep import train_deep
+from superscope.toys.deep import train_deep
 
 TINY = {"single": (3, 1), "single_steps": 60, "restarts": 2, "pairs": 2, "widths": (4, 2),
         "many_restarts": 2, "steps": 80, "seeds": 5}  # fmt: skip

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from superscope import studies
-from superscope.studies import _skip_trigrams as trigrams
-from superscope.studies._skip_measures import look
+from superscope.studies.p4_15_attention_superposition.measures import look
+from superscope.toys import skip_trigrams as trigrams
 
 TINY = {
     "trigrams": 12,

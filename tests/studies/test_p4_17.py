@@ -11,7 +11,7 @@ import torch
 from superscope import studies
 from superscope.recover import learn_swap
 from superscope.studies import p4_17_non_linear_representation as study
-from superscope.studies._bits import Arm, Coders, patterns, train
+from superscope.toys.coders import Arm, Coders, patterns, train
 
 TINY = {"width": 8, "steps": 20, "swap_steps": 5, "seeds": 5}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from superscope import studies
-from superscope.studies import _ring
 from superscope.studies import p4_18_no_discrete_features as study
+from superscope.toys import ring as _ring
 
 TINY = {"features": 6, "dimensions": 3, "detectors": 24, "widths": (0.5, 0.25, 0.2), "depth": 3, "steps": 40, "samples": 300,
         "restarts": 2, "ring_steps": 40, "seeds": 5}  # fmt: skip

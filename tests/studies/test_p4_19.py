@@ -9,7 +9,7 @@ import pytest
 
 from superscope import studies
 from superscope.studies import p4_19_non_decomposable as study
-from superscope.studies._groups import factorisations, group, minimal_normal_subgroups
+from superscope.toys.groups import factorisations, group, minimal_normal_subgroups
 
 
 @pytest.mark.parametrize("name", study.GROUPS)

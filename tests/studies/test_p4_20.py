@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from superscope import studies
-from superscope.studies import _feature_sets as sets
 from superscope.studies import p4_20_alternative_feature_sets as study
+from superscope.toys import feature_sets as sets
 
 TINY = {"n": 4, "active": 1, "dictionary_steps": 30, "p": 5, "hidden": 6, "adder_steps": 30, "restarts": 2, "planted": 5,
         "seeds": 6}  # fmt: skip

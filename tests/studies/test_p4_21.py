@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from superscope import lms, studies
-from superscope.lms.transformer import Shape
+from superscope.lms.model.transformer import Shape
 from superscope.studies import p4_21_induction_token_code as study
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from superscope import lms, studies
-from superscope.lms.interventions import mean_loss, project_out
-from superscope.measure import positions, subspace
+from superscope.lms.model.interventions import mean_loss, project_out
+from superscope.measure.activations import positions, subspace
 from superscope.studies import p4_24_positional_dimensions as study
 
 

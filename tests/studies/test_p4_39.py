@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from superscope import lms, studies
-from superscope.lms.model import rows_to_tensor
-from superscope.studies import _language
+from superscope.lms.model.language_model import rows_to_tensor
+from superscope.studies import language as _language
 from superscope.studies import p4_39_layernorm_smuggling as study
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from superscope import lms, studies
 from superscope.lab import Lab
+from superscope.lms.model.transformer import Shape
 from superscope.studies import p4_40_matched_init as study
 
 
@@ -26,7 +27,7 @@ def test_untrained_models_of_a_seed_have_the_same_neurons(monkeypatch, tmp_path)
     """At the start gelu and relu of a seed agree almost everywhere; two seeds agree nowhere."""
     tokenizer = lms.load("gelu-1l-mini").tokenizer
     made = {
-        f"{act}-1l-mini{tail}": lms.untrained(lms.transformer.Shape(act_fn=act), tokenizer, seed)
+        f"{act}-1l-mini{tail}": lms.untrained(Shape(act_fn=act), tokenizer, seed)
         for act in ("gelu", "relu")
         for seed, tail in enumerate(("", "-s1"))
     }

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from superscope import catalogue, studies
-from superscope.studies import _open_sensing, _open_solver
 from superscope.studies import p4_45_open_questions as study
+from superscope.studies.p4_45_open_questions import sensing as _open_sensing
+from superscope.studies.p4_45_open_questions import solver as _open_solver
 
 TINY = {"ratios": (0.3,), "sensing_features": 8, "shares": (0.25, 0.5), "active": (1, 2, 4), "inputs": 5,
         "test_densities": (0.05, 0.4), "samples": 200, "seeds": 5, "steps": 300}  # fmt: skip

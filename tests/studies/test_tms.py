@@ -12,7 +12,9 @@ import pytest
 
 from superscope import studies
 from superscope.measure import theory
-from superscope.studies import _tms_neurons, _tms_phases, _tms_structure
+from superscope.studies.tms import neurons as _tms_neurons
+from superscope.studies.tms import phases as _tms_phases
+from superscope.studies.tms import structure as _tms_structure
 
 TINY = {
     "seeds": 8,

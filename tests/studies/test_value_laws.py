@@ -11,9 +11,9 @@ import xarray as xr
 import superscope as ss
 from superscope import measure
 from superscope.measure import theory
-from superscope.studies import _value_corners as corner
-from superscope.studies import _value_laws as value
-from superscope.studies import _value_polygons as polygon
+from superscope.studies.value_laws import corners as corner
+from superscope.studies.value_laws import laws as value
+from superscope.studies.value_laws import polygons as polygon
 
 SHAPES = [ss.Constant(1), ss.Levels(1, 2, 3), ss.Uniform(0, 1), ss.Uniform(0.5, 1)]
 DENSITY = np.array([0.4, 0.2, 0.1, 0.05])

@@ -7,7 +7,7 @@ from importlib import resources
 
 import jsonschema
 
-from superscope import findings
+from superscope.evidence import findings
 
 SCHEMA = json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text())
 TINY = {

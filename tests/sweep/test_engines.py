@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import superscope as ss
-from superscope.sweep import fused
+from superscope.sweep.engines import fused
 from superscope.sweep.points import stream
 from superscope.sweep.unit import importance_per_output, make_trainer, train_unit
 

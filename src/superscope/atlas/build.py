@@ -12,8 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from superscope import catalogue, findings, store
+from superscope import catalogue, store
 from superscope.atlas import view
+from superscope.evidence import findings, records, replication
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,7 +44,7 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
         files: dict[str, bytes] = {}
         context: dict[str, Any] = {}
         try:
-            folder = store.latest(problem.number, runs)
+            folder = records.latest(problem.number, runs)
             if folder is not None:
                 context, files = _stored(problem, folder)
         except store.StoreError as error:
@@ -90,11 +91,11 @@ def _stored(problem: catalogue.Problem, folder: Path) -> tuple[dict[str, Any], d
 
     document = findings.read(folder)
     figures = [{**row, "json": findings.figure_json(folder, row)} for row in document["figures"]]
-    files = {f"data/{problem.number}/{store.FINDINGS}": store.read_bytes(folder / store.FINDINGS)}
+    files = {f"data/{problem.number}/{records.FINDINGS}": store.read_bytes(folder / records.FINDINGS)}
     for row in document["tables"]:
         frame = pd.read_parquet(io.BytesIO(store.read_bytes(folder / row["file"], row["sha256"])))
         files[f"data/{problem.number}/{row['name']}.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
-    return view.study(document, figures), files
+    return view.study(document, figures, replication.read(folder)), files
 
 
 def _assets() -> dict[str, bytes]:

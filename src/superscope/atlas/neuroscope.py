@@ -25,8 +25,8 @@ from superscope.atlas import view
 from superscope.atlas.build import environment
 
 if TYPE_CHECKING:
-    from superscope.lms.judge import Judgement
-    from superscope.lms.neuroscope import Examples, UnitReports
+    from superscope.lms.reading.judge import Judgement
+    from superscope.lms.reading.neuroscope import Examples, UnitReports
 
 SHARD = 4  # units per file: some 100 kB
 FOLDER = "neuroscope"
@@ -81,7 +81,7 @@ def _kind(reports: UnitReports) -> str:
 
 
 def _strong(reports: UnitReports) -> float:
-    from superscope.lms.neuroscope import STRONG
+    from superscope.lms.reading.neuroscope import STRONG
 
     return STRONG
 
@@ -118,7 +118,7 @@ def _table(reports: UnitReports, judgements: Sequence[Judgement] | None) -> dict
 
 def _labels(reports: UnitReports) -> dict[str, Any]:
     """Enrichment of every label in every unit, for sorting by one label."""
-    from superscope.lms.neuroscope import FEWEST
+    from superscope.lms.reading.neuroscope import FEWEST
 
     out = {}
     for kind, counts in reports.labels.items():

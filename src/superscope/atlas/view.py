@@ -7,7 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from superscope import catalogue
-from superscope.terminal import show_estimate, show_seconds, show_value
+from superscope.evidence import replication, seal
+from superscope.evidence.wording import show_estimate, show_seconds, show_value
 
 if TYPE_CHECKING:
     import markupsafe
@@ -35,18 +36,19 @@ def chips(document: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{"verdict": name, "symbol": symbol, "count": counted[name]} for name, symbol in VERDICTS.items() if counted[name]]
 
 
-def study(document: dict[str, Any], figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """The context of a page with findings."""
+def study(document: dict[str, Any], figures: list[dict[str, Any]], repeated: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The context of a page with findings. repeated: the record of its replication."""
     from superscope.plots import claims_figure
 
+    badges = seal.badges(document["problem"], document["claims"], seal.read())
     claims = [
         {
             **claim,
             "symbol": VERDICTS[claim["verdict"]],
             "shown": show_estimate(claim),
             "replicates": replicates(claim["estimate"]),
-            "control_shown": show_estimate(claim["control"]),
-            "control_replicates": replicates(claim["control"]["estimate"]),
+            "arms": arms(claim),
+            "badge": badges[claim["id"]],
             "json": claims_figure([claim]).to_json(),
         }
         for claim in document["claims"]
@@ -61,7 +63,21 @@ def study(document: dict[str, Any], figures: list[dict[str, Any]]) -> dict[str, 
         "settings": [(name, setting(value), name in document["overrides"]) for name, value in document["config"].items()],
         "provenance": _provenance(document),
         "command": command(document),
+        "replication": replication.sentence(repeated) if repeated else "",
     }
+
+
+def arms(claim: dict[str, Any]) -> list[dict[str, str]]:
+    """The null and the plant of a claim as the page lists them."""
+    out = []
+    for kind, arm in (("null", claim["null"]), ("plant", claim["plant"])):
+        if arm is not None:
+            constant = f"Cannot vary: {arm['constant']}." if arm["constant"] else ""
+            out.append(
+                {"kind": kind, "name": arm["name"], "shown": show_estimate(arm), "replicates": replicates(arm["estimate"]),
+                 "why": " ".join(part for part in (arm["why"] if kind == "null" else "", constant) if part)}
+            )  # fmt: skip
+    return out
 
 
 def replicates(estimate: dict[str, Any]) -> str:

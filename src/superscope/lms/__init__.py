@@ -5,12 +5,13 @@ text = superscope.lms.corpus.sample(model.tokenizer)
 """
 
 from superscope.lms import corpus
-from superscope.lms.model import (
+from superscope.lms.model.language_model import (
     CONTROLS,
     LanguageModel,
     ModelError,
     bundled,
     load,
+    replicates,
     rows_to_tensor,
     snapshot,
     snapshots,
@@ -18,6 +19,6 @@ from superscope.lms.model import (
 )
 
 __all__ = [
-    "CONTROLS", "LanguageModel", "ModelError", "bundled", "corpus", "load", "rows_to_tensor", "snapshot", "snapshots",
-    "untrained",
+    "CONTROLS", "LanguageModel", "ModelError", "bundled", "corpus", "load", "replicates", "rows_to_tensor",
+    "snapshot", "snapshots", "untrained",
 ]  # fmt: skip

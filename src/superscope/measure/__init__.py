@@ -6,9 +6,9 @@ public names.
 
 from __future__ import annotations
 
-from . import nulls, theory
-from .adversarial import analytic_direction, attack_increase, pgd_increase, vulnerability
-from .alignment import (
+from superscope.measure.weights import nulls, theory
+from superscope.measure.weights.adversarial import analytic_direction, attack_increase, pgd_increase, vulnerability
+from superscope.measure.weights.alignment import (
     BasisAlignment,
     activation_kurtosis,
     basis_alignment,
@@ -16,8 +16,8 @@ from .alignment import (
     participation_ratio_null,
     weight_kurtosis,
 )
-from .allocation import Allocation, best_allocation
-from .dimensionality import (
+from superscope.measure.weights.allocation import Allocation, best_allocation
+from superscope.measure.weights.dimensionality import (
     capacity,
     dimensionality,
     dims_per_feature,
@@ -28,7 +28,7 @@ from .dimensionality import (
     represented,
     responses,
 )
-from .geometry import (
+from superscope.measure.weights.geometry import (
     Component,
     classify,
     geometry,
@@ -38,8 +38,8 @@ from .geometry import (
     ideal_levels,
     ideals_of_size,
 )
-from .hinges import hinge_floor, shared_hinges, spline_floor
-from .interference import (
+from superscope.measure.weights.hinges import hinge_floor, shared_hinges, spline_floor
+from superscope.measure.weights.interference import (
     ActiveLoss,
     coherence,
     frame_potential,
@@ -49,9 +49,9 @@ from .interference import (
     superposition_of,
     welch_bound,
 )
-from .motifs import Motifs, motifs
-from .neighbourly import faces, moment_curve, neighbourliness
-from .polysemanticity import features_per_neuron, lecomte_count, max_over_sum
+from superscope.measure.weights.motifs import Motifs, motifs
+from superscope.measure.weights.neighbourly import faces, moment_curve, neighbourliness
+from superscope.measure.weights.polysemanticity import features_per_neuron, lecomte_count, max_over_sum
 
 __all__ = [
     "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis", "analytic_direction",

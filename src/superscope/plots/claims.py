@@ -1,4 +1,4 @@
-"""The forest plot of claims: each beside its control, on its own axis, over the region its rule asks for."""
+"""The forest plot of claims: each beside its null and its plant, on its own axis, over the region its rule asks for."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from superscope.plots.theme import ROLES, faded, line_label, template
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from superscope.stats import Claim
+    from superscope.evidence.stats import Claim
 
-_ROW = 118  # pixels
+_ROW = 132  # pixels
 _LOG_FROM = 1000.0  # the ratio of the largest to the smallest value from which a log axis is used
 
 
 def claims_figure(claims: Sequence[Claim | dict[str, Any]]) -> go.Figure:
-    """Estimate and interval of every claim and of its control, every replicate as a dot, the rule's region shaded.
+    """Estimate and interval of every claim, of its null and of its plant, every replicate as a dot, the rule's region shaded.
 
     `claims` are `Claim`s or rows of ``findings.json``. Units differ, so each claim has an axis of its own; it is
     logarithmic when its values are positive and span three decades.
@@ -30,19 +30,26 @@ def claims_figure(claims: Sequence[Claim | dict[str, Any]]) -> go.Figure:
     figure = make_subplots(rows=max(len(rows), 1), cols=1, vertical_spacing=0.35 / max(len(rows), 1))
     for place, row in enumerate(rows, 1):
         span = _Span(row)
-        for name, level, part in (("measured", 1, row), ("control", 0, row["control"])):
+        lanes = _lanes(row)
+        for level, (name, part) in enumerate(lanes):
             for trace in _traces(name, level, part):
                 figure.add_trace(trace, row=place, col=1)
         _shade(figure, place, row["rule"], span)  # after the traces: Plotly draws no shapes on an empty subplot
         figure.update_xaxes(type=span.kind, range=span.axis_range, row=place, col=1)
         figure.update_yaxes(
-            tickvals=[1, 0], ticktext=["measured", "control"], range=[-0.6, 1.6], showgrid=False, zeroline=False,
-            fixedrange=True, row=place, col=1,
+            tickvals=list(range(len(lanes))), ticktext=[name for name, _ in lanes], range=[-0.6, len(lanes) - 0.4],
+            showgrid=False, zeroline=False, fixedrange=True, row=place, col=1,
         )  # fmt: skip
     figure.update_layout(
         template=template(), showlegend=False, height=_ROW * max(len(rows), 1), margin={"t": 22, "b": 28, "l": 74}
     )
     return figure
+
+
+def _lanes(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The arms of a claim from the bottom up."""
+    plant = [("plant", row["plant"])] if row["plant"] else []
+    return [*plant, ("null", row["null"]), ("measured", row)]
 
 
 class _Span:
@@ -51,7 +58,7 @@ class _Span:
     def __init__(self, row: dict[str, Any]) -> None:
         rule = row["rule"]
         shown = [rule["lo"], rule["hi"], rule["excludes"]]
-        for part in (row, row["control"]):
+        for _, part in _lanes(row):
             shown += [part["estimate"]["value"], *part["interval"], *part["estimate"]["replicates"]]
         values = [value for value in map(store.number, shown) if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(values), max(values)
@@ -79,8 +86,8 @@ def _shade(figure: go.Figure, place: int, rule: dict[str, Any], span: _Span) -> 
 
 def _traces(name: str, level: int, part: dict[str, Any]) -> list[dict[str, Any]]:
     """The replicates as dots, and the estimate with its interval on top."""
-    colour = ROLES["treatment" if name == "measured" else "control"]
-    symbol = "diamond" if name == "measured" else "square-open"
+    colour = ROLES[{"measured": "treatment", "null": "control"}.get(name, name)]
+    symbol = {"measured": "diamond", "null": "square-open", "plant": "triangle-up-open"}[name]
     estimate = part["estimate"]
     value = store.number(estimate["value"])
     low, high = map(store.number, part["interval"])

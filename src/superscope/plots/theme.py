@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito 2008, "Color Universal Design", without black and yellow, which vanish on a dark or a light page.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-ROLES = {"treatment": "#0072B2", "control": "#D55E00", "theory": "#808080", "rule": "#009E73"}
+ROLES = {"treatment": "#0072B2", "control": "#D55E00", "plant": "#CC79A7", "theory": "#808080", "rule": "#009E73"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 CONTINUOUS = "Cividis"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .alignment_search import alignment_search
-from .decoders import ista, nnls, subset_search
-from .interchange import learn_swap, right, swap
-from .sensing import donoho_tanner, half_point, recovery
+from superscope.recover.alignment_search import alignment_search
+from superscope.recover.decoders import ista, nnls, subset_search
+from superscope.recover.interchange import learn_swap, right, swap
+from superscope.recover.sensing import donoho_tanner, half_point, recovery
 
 __all__ = [
     "alignment_search",

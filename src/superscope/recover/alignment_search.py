@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .interchange import swap
+from superscope.recover.interchange import swap
 
 Decode = Callable[[torch.Tensor, torch.Tensor], "list[torch.Tensor]"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .decoders import nnls
+from superscope.recover.decoders import nnls
 
 
 def donoho_tanner(delta, signed: bool = False):

@@ -20,14 +20,15 @@ import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.features import AntiCorrelated, Correlated
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
+from superscope.inputs.features import AntiCorrelated, Correlated
 from superscope.lab import Lab
-from superscope.measure.motifs import HALVES, motifs, shuffled
-from superscope.stats import Claim
-from superscope.studies._aligned import Aligned, careful
+from superscope.measure.weights.motifs import HALVES, motifs, shuffled
 from superscope.sweep.run import SweepRun
+from superscope.toys.aligned import Aligned
 
 PROBLEM = "4.2"
 TITLE = "The absolute value model and its variants"
@@ -96,7 +97,7 @@ def exact_small(config: Config, lab: Lab, seeds: range, m: int) -> tuple[np.ndar
     toy = Aligned(3, m, init_scale=0.5)
     inputs = ss.SparseFeatures(3, density=0.3, values=ss.SignedUniform())
     sweep = ss.Sweep(toy, inputs, seeds=seeds, restarts=8)
-    run = lab.train(sweep, careful(2 * config.steps, lr=1e-2), name=f"exact-{m}").best("restart")
+    run = lab.train(sweep, ss.Recipe.careful(2 * config.steps, lr=1e-2), name=f"exact-{m}").best("restart")
     return run.loss.values, motifs(run.W, run.W_out, run.b_out).half_absolute
 
 
@@ -111,7 +112,7 @@ def train_variants(config: Config, lab: Lab, seeds: range) -> dict[str, SweepRun
         grid = config.densities if name == "published" else (0.1, 0.01)
         toy = Aligned(config.n, config.m, init_scale=0.2).replace(**changes)
         sweep = ss.Sweep(toy, inputs, over={"density": list(grid)}, seeds=seeds)
-        runs[name] = lab.train(sweep, careful(config.steps), name=name.replace(" ", "-"))
+        runs[name] = lab.train(sweep, ss.Recipe.careful(config.steps), name=name.replace(" ", "-"))
     return runs
 
 
@@ -126,7 +127,7 @@ def partner_sharing(config: Config, lab: Lab, seeds: range, kind: str) -> np.nda
     group = {"correlated": Correlated, "anti-correlated": AntiCorrelated}.get(kind)
     inputs = ss.SparseFeatures(n, p, ss.SignedUniform(), groups=tuple(group(pair) for pair in pairs) if group else ())
     sweep = ss.Sweep(Aligned(n, n, init_scale=0.2), inputs, seeds=seeds)
-    recipe = careful(config.pair_steps, sampling="plain", points=256)
+    recipe = ss.Recipe.careful(config.pair_steps, sampling="plain", points=256)
     w = np.abs(lab.train(sweep, recipe, name=f"pairs-{kind}").W.values)
     w = w / np.maximum(np.linalg.norm(w, axis=-2, keepdims=True), 1e-9)
     overlap = np.swapaxes(w, -1, -2) @ w
@@ -221,17 +222,17 @@ def judge(config, small, ratio, found, places, nulls, sharing, spread, passed: b
         stats.claim(
             "exact", "n=3, m=6 ends at the exact solution: loss below 1e-6 and six half-absolute neurons",
             stats.fraction(exact[6]), ">= 0.8",
-            stats.Control("m=5", stats.fraction(exact[5]), "one neuron too few for the exact solution"), passed,
+            stats.Arm("m=5", stats.fraction(exact[5]), "one neuron too few for the exact solution"), passed,
         ),
         stats.claim(
             "pays", "At density 0.01 the loss is below that of the best monosemantic allocation (L / L_naive)",
             stats.estimate(ratio["published"][sparse]), "< 1",
-            stats.Control("linear hidden layer", stats.estimate(ratio["linear hidden layer"][-1])), passed,
+            stats.Arm("linear hidden layer", stats.estimate(ratio["linear hidden layer"][-1])), passed,
         ),
         stats.claim(
             "output-relu", "The gain is the output ReLU's: with a linear output the best allocation is not beaten",
             stats.estimate(ratio["linear output"][-1]), ">= 1",
-            stats.Control("with output ReLU", stats.estimate(ratio["published"][sparse])), passed,
+            stats.Arm("with output ReLU", stats.estimate(ratio["published"][sparse])), passed,
             note="Prediction carried over from compressed computation (arXiv 2606.14673), at density 0.01. There the target "
             "ReLU(x) takes one neuron per feature, so the best allocation already meets the rank bound (m linear read-outs "
             "serve m features); |x| takes two, so between m/2 and m features there is room for sharing.",
@@ -239,19 +240,19 @@ def judge(config, small, ratio, found, places, nulls, sharing, spread, passed: b
         stats.claim(
             "coexist", f"At density 0.1 at least {SHARED:.0%} of neurons are monosemantic and {SHARED:.0%} polysemantic",
             stats.fraction(coexist[middle]), f">= {COEXIST:g}",
-            stats.Control("dense inputs (1.0)", stats.fraction(coexist[dense])), passed,
+            stats.Arm("dense inputs (1.0)", stats.fraction(coexist[dense])), passed,
             note="Monosemantic: one product above 0.2; polysemantic: at least two.",
         ),
         stats.claim(
             "motif", "Asymmetric superposition with an inhibiting neuron occurs more often than in 99 % of permuted networks",
             stats.estimate(found.inhibited[sparse] - p99), "> 0",
-            stats.Control("permuted networks", stats.estimate(nulls[0] - p99), "their own count, less the percentile"), passed,
+            stats.Arm("permuted networks", stats.estimate(nulls[0] - p99), "their own count, less the percentile"), passed,
             note="Count per network at density 0.01 minus the 99th percentile of its own permutations.",
         ),
         stats.claim(
             "new-motif", f"A motif without a published name: at least {NEW_MOTIF:.0%} of learned halves are distributed",
             stats.estimate(spread[False]), f">= {NEW_MOTIF:g}",
-            stats.Control(
+            stats.Arm(
                 "neurons cut to their largest product", stats.estimate(spread[True]), "what single neurons do alone"
             ), passed,
             note="Distributed: the response to |x| = 1 is right within 30 %, yet no neuron gives 0.7 of it.",
@@ -259,7 +260,7 @@ def judge(config, small, ratio, found, places, nulls, sharing, spread, passed: b
         stats.claim(
             "anti-correlated", "Features that are never on together share neurons more than features that always are",
             stats.estimate_difference(sharing["anti-correlated"], sharing["correlated"], paired=True), "> 0",
-            stats.Control(
+            stats.Arm(
                 "independent pairs, two halves of the seeds",
                 stats.estimate_difference(*_halves(sharing["independent"]), paired=True), "no correlation to adapt to",
             ), passed,

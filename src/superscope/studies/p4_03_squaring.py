@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.measure.hinges import FLOOR_NO_BIAS, FLOOR_TIED_KINK, hinge_floor, shared_hinges, spline_floor
-from superscope.stats import Claim
-from superscope.studies._aligned import Aligned, careful
+from superscope.measure.weights.hinges import FLOOR_NO_BIAS, FLOOR_TIED_KINK, hinge_floor, shared_hinges, spline_floor
 from superscope.sweep.run import SweepRun
+from superscope.toys.aligned import Aligned
 
 PROBLEM = "4.3"
 TITLE = "Computing x² in superposition"
@@ -86,7 +87,7 @@ def train_single(config: Config, lab: Lab, seeds: range) -> dict[str, np.ndarray
     for name, toy in arms.items():
         inputs = ss.SparseFeatures(1, 1.0, ss.SignedUniform())
         sweep = ss.Sweep(toy, inputs, over={"n_hidden": list(config.widths)}, seeds=seeds, restarts=config.restarts)
-        run = lab.train(sweep, careful(config.single_steps, lr=1e-2), name=f"single-{name.replace(' ', '-')}")
+        run = lab.train(sweep, ss.Recipe.careful(config.single_steps, lr=1e-2), name=f"single-{name.replace(' ', '-')}")
         out[name] = run.loss.min("restart").transpose("n_hidden", "seed").values
     return out
 
@@ -101,7 +102,7 @@ def yardsticks(config: Config, lab: Lab) -> dict[str, np.ndarray]:
         sweep = ss.Sweep(
             toy, ss.SparseFeatures(1, 1.0, ss.SignedUniform()), over=over, seeds=[lab.seed], restarts=config.restarts
         )
-        run = lab.train(sweep, careful(config.single_steps, lr=1e-2), name="yardstick")
+        run = lab.train(sweep, ss.Recipe.careful(config.single_steps, lr=1e-2), name="yardstick")
         trained = run.loss.min(("seed", "restart")).transpose("density", "n_hidden").values
         clipped = np.column_stack([floors[:, 0], np.minimum(trained, floors[:, 1:])])
         return {"linear output": floors.tolist(), "output ReLU": clipped.tolist()}
@@ -123,12 +124,16 @@ def train_many(config: Config, lab: Lab, seeds: range) -> dict[str, SweepRun]:
         toy = Aligned(config.n, 1, target="square", hidden_bias=True, activation=activation, init_scale=0.5)
         over = {"n_hidden": list(config.hidden), "density": list(config.densities)}
         key = name.replace(" ", "-")
-        runs[name] = lab.train(ss.Sweep(toy, inputs, over=over, seeds=seeds), careful(config.steps, lr=2e-2), name=key)
+        runs[name] = lab.train(
+            ss.Sweep(toy, inputs, over=over, seeds=seeds), ss.Recipe.careful(config.steps, lr=2e-2), name=key
+        )
         one = {"n_hidden": [config.n], "density": [0.01]}
         linear = ss.Sweep(toy.replace(hidden_activation="identity"), inputs, over=one, seeds=seeds)
-        runs[f"{name}, linear hidden"] = lab.train(linear, careful(config.steps, lr=2e-2), name=f"{key}-linear")
+        runs[f"{name}, linear hidden"] = lab.train(linear, ss.Recipe.careful(config.steps, lr=2e-2), name=f"{key}-linear")
         falling = ss.Sweep(toy, decayed, over=one, seeds=seeds)
-        runs[f"{name}, decaying importance"] = lab.train(falling, careful(config.steps, lr=2e-2), name=f"{key}-decaying")
+        runs[f"{name}, decaying importance"] = lab.train(
+            falling, ss.Recipe.careful(config.steps, lr=2e-2), name=f"{key}-decaying"
+        )
     return runs
 
 
@@ -230,8 +235,8 @@ def judge_single(config: Config, single: dict[str, np.ndarray], bound, attainabl
     stuck = {arm: np.abs(loss[some] / FLOOR_TIED_KINK - 1).max(0) for arm, loss in single.items()}
     stuck_bare = {arm: np.abs(loss[some] / FLOOR_NO_BIAS - 1).max(0) for arm, loss in single.items()}
 
-    def control(values: dict[str, np.ndarray], arm: str = "no hidden bias") -> stats.Control:
-        return stats.Control(arm, stats.estimate(values[arm]), "homogeneous: width cannot help" if arm != "hidden bias" else "")
+    def control(values: dict[str, np.ndarray], arm: str = "no hidden bias") -> stats.Arm:
+        return stats.Arm(arm, stats.estimate(values[arm]), "homogeneous: width cannot help" if arm != "hidden bias" else "")
 
     return [
         stats.claim(
@@ -268,7 +273,7 @@ def judge_many(config: Config, ratios: dict[str, np.ndarray], shares: dict[str, 
             f"pays-{activation}",
             f"With one neuron per sparse feature ({name}) the loss is 10 % below the best allocation's (L / L_naive)",
             stats.estimate(ratios[name][at, sparse]), "<= 0.9",
-            stats.Control("linear hidden layer", stats.estimate(ratios[f"{name}, linear hidden"][0, 0])), passed,
+            stats.Arm("linear hidden layer", stats.estimate(ratios[f"{name}, linear hidden"][0, 0])), passed,
             note=f"n = H = {config.n}, density 0.01.",
         )
         for name, activation in OUTPUTS.items()
@@ -277,7 +282,7 @@ def judge_many(config: Config, ratios: dict[str, np.ndarray], shares: dict[str, 
         stats.claim(
             "shared-hinges", "At least half of the neurons are shared hinges: each bends the response to two or more features",
             stats.estimate(shares["output ReLU"][sparse]), ">= 0.5",
-            stats.Control("dense inputs (1.0)", stats.estimate(shares["output ReLU"][dense])), passed,
+            stats.Arm("dense inputs (1.0)", stats.estimate(shares["output ReLU"][dense])), passed,
             note="Kink inside (-1, 1) and slope change of at least 0.2 for two features; output ReLU, H = n, density 0.01.",
         )
     )  # fmt: skip

@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
-from superscope.studies import _gates as gates
 from superscope.sweep.run import SweepRun
-from superscope.toys import get_target
+from superscope.toys import gates, get_target
 
 PROBLEM = "4.5"
 TITLE = "AND and OR of binary inputs"
@@ -204,45 +204,45 @@ def run(config: Config, lab: Lab) -> Findings:
         stats.claim(
             "mse-no-gain", "Under squared error sharing does not pay at any width: the loss is never below the yardstick's",
             stats.estimate(mse["linear output"].min(0)), ">= 1",
-            stats.Control("output ReLU", stats.estimate(mse["output ReLU"].min(0)), "it computes AND by itself"), ok,
+            stats.Arm("output ReLU", stats.estimate(mse["output ReLU"].min(0)), "it computes AND by itself"), ok,
             note=f"Smallest L / L_naive over H = {config.hidden}; n={config.n}, p={config.density}.",
         ),
         stats.claim(
             "threshold-trap", "A linear network with no ReLU at all puts 90 % of the gates right at threshold 1/2",
             stats.estimate(trained["linear"]["right"]), ">= 0.9",
-            stats.Control("before training", stats.estimate(trained["linear"]["right at start"])), ok,
+            stats.Arm("before training", stats.estimate(trained["linear"]["right at start"])), ok,
             note="Share of gates with balanced accuracy above 0.99 on held-out sets. So the usual criterion shows nothing.",
         ),
         stats.claim(
             "trained-count", "Trained networks compute more ANDs than they have neurons (error below 1/4 on every row)",
             stats.estimate(per_neuron["ReLU"]), "> 1",
-            stats.Control("linear network", stats.estimate(per_neuron["linear"])), ok,
+            stats.Arm("linear network", stats.estimate(per_neuron["linear"])), ok,
             note=f"ANDs computed per neuron on held-out sets; {count} gates, {config.trained_hidden} neurons.",
         ),
         stats.claim(
             "fourth-power-pays", "Under the fourth power of the error sharing pays: the loss is below the yardstick's",
             stats.estimate(relative["ReLU"]), "< 1",
-            stats.Control("linear network", stats.estimate(relative["linear"])), ok,
+            stats.Arm("linear network", stats.estimate(relative["linear"])), ok,
             note="Row-balanced loss on held-out sets over that of one exact gate per neuron plus ideal linear outputs. Trained "
             f"for {config.trained_steps} steps; the loss still falls slowly then.",
         ),
         stats.claim(
             "random-layer", "An untrained random layer already holds more ANDs than it has neurons, for a linear read-out each",
             stats.estimate(random_count["dense"]), "> 1",
-            stats.Control("random linear layer", stats.estimate(random_count["linear"])), ok,
+            stats.Arm("random linear layer", stats.estimate(random_count["linear"])), ok,
             note=f"Estimated from {config.random_gates} random gates per layer; n={config.random_n}, H={config.random_hidden}, "
             f"{config.random_active:g} bits on. Unit of replication: random layers.",
         ),
         stats.claim(
             "or-identity", "With a linear skip OR costs what AND costs, within 5 % (ratio of losses)",
             stats.estimate(ratio["skip"], stat="median"), f"within [{1 - OR_MARGIN:g}, {1 + OR_MARGIN:g}]",
-            stats.Control("no skip", stats.estimate(ratio["no skip"], stat="median"), "then a + b must pass the neurons"), ok,
+            stats.Arm("no skip", stats.estimate(ratio["no skip"], stat="median"), "then a + b must pass the neurons"), ok,
             note="Disjoint pairs, half as many neurons as pairs.",
         ),
         stats.claim(
             "dense-circuit", f"The circuit is dense: gates read from at least {DENSE:.0%} of the neurons (participation ratio)",
             stats.estimate(trained["ReLU"]["density"]), f">= {DENSE:g}",
-            stats.Control("one neuron per gate", stats.estimate(one_each), "monosemantic read-out"), ok,
+            stats.Arm("one neuron per gate", stats.estimate(one_each), "monosemantic read-out"), ok,
         ),
     ]  # fmt: skip
     rows = pd.DataFrame(

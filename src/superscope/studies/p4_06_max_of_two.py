@@ -22,13 +22,14 @@ import pandas as pd
 import torch
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.stats import Claim
-from superscope.studies._aligned import AlignedPairs, careful
 from superscope.sweep.run import SweepRun
 from superscope.toys import get_target
+from superscope.toys.aligned import AlignedPairs
 
 PROBLEM = "4.6"
 TITLE = "The maximum of two inputs"
@@ -86,7 +87,7 @@ def pair_costs(config: Config, lab: Lab) -> dict[str, np.ndarray]:
         sweep = ss.Sweep(
             AlignedPairs(2, 1, activation=activation), ss.SparseFeatures(2), over=over, seeds=[lab.seed], restarts=48
         )
-        run = lab.train(sweep, careful(3000, lr=1e-2), name=f"pair-{activation}")
+        run = lab.train(sweep, ss.Recipe.careful(3000, lr=1e-2), name=f"pair-{activation}")
         trained = run.loss.min(("seed", "restart")).transpose("density", "n_hidden").values
         out[name] = np.column_stack([[variance(p) for p in config.densities], trained])
     return out
@@ -121,7 +122,9 @@ def train_all(config: Config, lab: Lab, seeds: range) -> dict[tuple[str, str, st
                 }
                 sweep = ss.Sweep(toy, ss.SparseFeatures(n), over=over, seeds=seeds)
                 key = (kind, name, "linear" if linear else "ReLU")
-                runs[key] = lab.train(sweep, careful(config.steps, lr=2e-2), name=f"{kind}-{activation}-{hidden_activation}")
+                runs[key] = lab.train(
+                    sweep, ss.Recipe.careful(config.steps, lr=2e-2), name=f"{kind}-{activation}-{hidden_activation}"
+                )
     return runs
 
 
@@ -130,7 +133,7 @@ def exact(config: Config, lab: Lab, seeds: range, target: str, hidden: int) -> n
     n = 4 if target.endswith("pairs") else 6
     toy = AlignedPairs(n, hidden, activation="identity", target=target)
     sweep = ss.Sweep(toy, ss.SparseFeatures(n, 0.5), seeds=seeds, restarts=config.restarts if n == 6 else config.restarts // 2)
-    return lab.train(sweep, careful(5000, lr=1e-2), name=f"exact-{target}-{hidden}").loss.min("restart").values
+    return lab.train(sweep, ss.Recipe.careful(5000, lr=1e-2), name=f"exact-{target}-{hidden}").loss.min("restart").values
 
 
 def both_on_share(config: Config, run: SweepRun, hidden: int, seed: int) -> pd.DataFrame:
@@ -228,7 +231,7 @@ def judge(config: Config, table: pd.DataFrame, small, split: pd.DataFrame, passe
         stats.claim(
             f"exact-{name}", f"{what} of {inputs} inputs: {most} neurons are exact (loss below 1e-6, best of restarts)",
             stats.fraction(small[target, most] < 1e-6), ">= 0.8",
-            stats.Control(f"{less} neurons", stats.fraction(small[target, less] < 1e-6)), passed,
+            stats.Arm(f"{less} neurons", stats.fraction(small[target, less] < 1e-6)), passed,
         )
         for name, what, target, inputs, most, less in (
             ("disjoint", "Disjoint pairs", "max", 6, 6, 5), ("all", "All pairs", "max-all-pairs", 4, 10, 4),
@@ -239,7 +242,7 @@ def judge(config: Config, table: pd.DataFrame, small, split: pd.DataFrame, passe
             f"pays-{activation}-{hidden}",
             f"{hidden} shared neurons beat the best allocation for {config.n // 2} pairs by 10 %, {name} (L / L_naive)",
             stats.estimate(ratio(name, "ReLU", hidden)), "<= 0.9",
-            stats.Control("linear hidden layer", stats.estimate(ratio(name, "linear", hidden))), passed,
+            stats.Arm("linear hidden layer", stats.estimate(ratio(name, "linear", hidden))), passed,
             note="Density 0.03." + (
                 " A ReLU(x + y) of non-negative inputs is linear, so the hidden layer's nonlinearity is not what pays; the "
                 "control shows how much the output ReLU does alone." if hidden == few else ""
@@ -252,7 +255,7 @@ def judge(config: Config, table: pd.DataFrame, small, split: pd.DataFrame, passe
         stats.claim(
             "both-on", f"With {some} neurons the error is on inputs with both on: at least half of the loss at density 0.1",
             stats.estimate(shares[some]), ">= 0.5",
-            stats.Control(f"{few} neurons", stats.estimate(shares[few]), "single inputs fail already"), passed,
+            stats.Arm(f"{few} neurons", stats.estimate(shares[few]), "single inputs fail already"), passed,
             note="Share of a pair's squared error on samples where both of its inputs are on (1 % of them); output ReLU.",
         )
     )  # fmt: skip

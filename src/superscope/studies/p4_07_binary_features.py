@@ -40,13 +40,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import superscope as ss
-from superscope import stats
-from superscope.findings import Figure, Findings
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings
 from superscope.lab import Lab
-from superscope.studies import _value_corners as corner
-from superscope.studies import _value_figures as draw
-from superscope.studies import _value_laws as value
-from superscope.studies import _value_polygons as polygon
+from superscope.studies.value_laws import corners as corner
+from superscope.studies.value_laws import figures as draw
+from superscope.studies.value_laws import laws as value
+from superscope.studies.value_laws import polygons as polygon
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -114,7 +114,7 @@ def about_polygons(polygons: polygon.Polygons, config: Config, passed: bool) -> 
             f"Any number of binary features ({sizes}) is stored without loss in two dimensions when one is on at a time",
             stats.estimate(polygons.off(BINARY)),
             f"<= {polygon.TOLERANCE}",
-            stats.Control("trained on U[0, 1], against the theory of {1}", stats.estimate(polygons.off(UNIFORM, BINARY))),
+            stats.Arm("trained on U[0, 1], against the theory of {1}", stats.estimate(polygons.off(UNIFORM, BINARY))),
             passed,
             note="Per seed: the largest distance over n from the theoretical loss 0, as a share of the loss of answering 0.",
         ),
@@ -123,7 +123,7 @@ def about_polygons(polygons: polygon.Polygons, config: Config, passed: bool) -> 
             f"With values in [0, 1] the same training reaches the loss of the best polygon ({sizes})",
             stats.estimate(polygons.off(UNIFORM)),
             f"<= {polygon.TOLERANCE}",
-            stats.Control(
+            stats.Arm(
                 "trained on {1}, tested on U[0, 1]",
                 stats.estimate(np.max(swapped, axis=0)),
                 "thresholds that suit one value cut off others",
@@ -140,9 +140,9 @@ def about_packing(data: xr.Dataset, linear: xr.Dataset, config: Config, passed: 
     sparse, n, margin = config.sparse, config.n_features, value.COUNT_MARGIN
     average = f"averaged over log density from {config.dense} to {sparse}"
 
-    def placebo(what: str, one: str, other: str, unit: float = 1.0) -> stats.Control:
+    def placebo(what: str, one: str, other: str, unit: float = 1.0) -> stats.Arm:
         why = "the same shape on another scale, which the optimiser sees and the loss does not"
-        return stats.Control("U[0, 2] in place of {1}", value.gap(main, what, one, other, unit), why)
+        return stats.Arm("U[0, 2] in place of {1}", value.gap(main, what, one, other, unit), why)
 
     over = {law: value.per_seed(data, "overcount", law, sparse) for law in (BINARY, UNIFORM)}
     rare = ", ".join(f"{value.per_seed(data, 'overcount', law, rarest).mean():.2f} for {law}" for law in over)
@@ -161,9 +161,7 @@ def about_packing(data: xr.Dataset, linear: xr.Dataset, config: Config, passed: 
             f"At density {sparse} D* = m/‖W‖² counts more binary features than the norms allow, by a factor of at least 1.118",
             stats.estimate(over[BINARY]),
             ">= 1.118",
-            stats.Control(
-                "linear model on {1}", stats.estimate(value.per_seed(linear, "overcount", BINARY)), "norms at most 1"
-            ),
+            stats.Arm("linear model on {1}", stats.estimate(value.per_seed(linear, "overcount", BINARY)), "norms at most 1"),
             passed,
             note="‖W‖² over the same sum with every norm capped at 1; at 1.118 D* is nearer to the wrong plateau. For U[0, 1]: "
             f"{stats.estimate(over[UNIFORM])}. At density {rarest:.3g}: {rare}.",
@@ -199,7 +197,7 @@ def about_regimes(data: xr.Dataset, config: Config, passed: bool) -> list[stats.
             f"{value.KURTOSIS_MARGIN:.0%} of all)",
             stats.estimate(value.count_mismatch(main, LAWS, BINARY, UNIFORM)),
             f"<= {value.KURTOSIS_MARGIN}",
-            stats.Control("at equal density", stats.estimate(value.count_mismatch(main, LAWS, BINARY, UNIFORM, False))),
+            stats.Arm("at equal density", stats.estimate(value.count_mismatch(main, LAWS, BINARY, UNIFORM, False))),
             passed,
             note="Added after the first run (see the method). Mean distance of the counts of features with norm > 1/2 over n.",
         ),
@@ -208,7 +206,7 @@ def about_regimes(data: xr.Dataset, config: Config, passed: bool) -> list[stats.
             f"At density {rarest:.3g}, with {n * rarest:.2g} features on, more binary features are recovered (by > 2 % of all)",
             value.gap(data, "recovered", BINARY, UNIFORM, n, rarest),
             f"> {value.COUNT_MARGIN}",
-            stats.Control("U[0, 2] in place of {1}", value.gap(data, "recovered", PLACEBO, UNIFORM, n, rarest)),
+            stats.Arm("U[0, 2] in place of {1}", value.gap(data, "recovered", PLACEBO, UNIFORM, n, rarest)),
             passed,
             note="Added after the first run, in which several features were on at once at every density.",
         ),

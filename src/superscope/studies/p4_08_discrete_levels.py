@@ -32,19 +32,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import superscope as ss
-from superscope import plots, stats
-from superscope.findings import Figure, Findings
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings
 from superscope.lab import Lab
-from superscope.studies import _value_corners as corner
-from superscope.studies import _value_figures as draw
-from superscope.studies import _value_laws as value
-from superscope.studies import _value_polygons as polygon
+from superscope.studies.value_laws import corners as corner
+from superscope.studies.value_laws import figures as draw
+from superscope.studies.value_laws import laws as value
+from superscope.studies.value_laws import polygons as polygon
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from superscope.features import ValueLaw
+    from superscope.inputs.features import ValueLaw
 
 PROBLEM = "4.8"
 TITLE = "Features with a few discrete levels"
@@ -155,7 +156,7 @@ def about_polygons(polygons: polygon.Polygons, between: pd.DataFrame, config: Co
             f"With levels 1, 2, 3 trained networks reach the loss of the best polygon (n = {min(sheet)} to {max(sheet)})",
             stats.estimate(polygons.off(THREE, sizes=sheet)),
             f"<= {polygon.TOLERANCE}",
-            stats.Control(
+            stats.Arm(
                 "trained on U[1/3, 1], against the theory of {1, 2, 3}", stats.estimate(polygons.off(THIRD, THREE, sheet))
             ),
             passed,
@@ -167,7 +168,7 @@ def about_polygons(polygons: polygon.Polygons, between: pd.DataFrame, config: Co
             "polygon for continuous values loses",
             stats.estimate(ratios(between, THREE, config.crowded)),
             ">= 1.2",
-            stats.Control("levels 1, …, 8", many, "too many levels for the top one to carry the loss"),
+            stats.Arm("levels 1, …, 8", many, "too many levels for the top one to carry the loss"),
             passed,
             note=f"With room, at n = {config.room}: {stats.estimate(ratios(between, THREE, config.room))}. Levels 1, 2 at n = "
             f"{config.crowded}: {stats.estimate(ratios(between, TWO, config.crowded))}.",
@@ -186,7 +187,7 @@ def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             "The antipodal plateau D = 1/2 holds as many features with levels 1, 2, 3 as with U[1/3, 1]",
             value.gap(main, "plateau", THREE, THIRD),
             f"within [-{plateau}, {plateau}]",
-            stats.Control(binary, value.gap(main, "plateau", ONE, THIRD)),
+            stats.Arm(binary, value.gap(main, "plateau", ONE, THIRD)),
             passed,
             note="Share of represented features, averaged over log density.",
         ),
@@ -195,7 +196,7 @@ def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             "As many features are represented (norm > 1/2) with levels 1, 2, 3 as with U[1/3, 1]",
             value.gap(main, "represented", THREE, THIRD, n),
             f"within [-{count}, {count}]",
-            stats.Control(binary, value.gap(main, "represented", ONE, THIRD, n)),
+            stats.Arm(binary, value.gap(main, "represented", ONE, THIRD, n)),
             passed,
             note=f"Share of all {n} features, averaged over log density. Against U[0, 1]: "
             f"{value.gap(main, 'represented', THREE, UNIFORM, n)}.",
@@ -214,7 +215,7 @@ def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             "Levels 1, 1.1, 1.2 leave as few features on the antipodal plateau as a single level does",
             value.gap(main, "plateau", CLOSE, ONE),
             f"within [-{plateau}, {plateau}]",
-            stats.Control("levels 1, 2, 3", value.gap(main, "plateau", THREE, ONE), "as many levels, further apart"),
+            stats.Arm("levels 1, 2, 3", value.gap(main, "plateau", THREE, ONE), "as many levels, further apart"),
             passed,
         ),
         stats.claim(
@@ -222,7 +223,7 @@ def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             f"The {len(LAWS)} laws rank by the kurtosis of their values in how many features they represent (rank correlation)",
             stats.estimate(ranks),
             ">= 0.9",
-            stats.Control("laws shuffled", stats.estimate(shuffled)),
+            stats.Arm("laws shuffled", stats.estimate(shuffled)),
             passed,
             note="Counts per seed averaged over log density. Prediction from the results of 4.7.",
         ),

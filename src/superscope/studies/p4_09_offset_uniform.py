@@ -29,13 +29,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings
 from superscope.lab import Lab
-from superscope.studies import _value_corners as corner
-from superscope.studies import _value_figures as draw
-from superscope.studies import _value_laws as value
-from superscope.studies import _value_polygons as polygon
+from superscope.studies.value_laws import corners as corner
+from superscope.studies.value_laws import figures as draw
+from superscope.studies.value_laws import laws as value
+from superscope.studies.value_laws import polygons as polygon
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -108,7 +109,7 @@ def about_polygons(polygons: polygon.Polygons, config: Config, passed: bool) -> 
         f"{max(config.polygon_sizes)})",
         stats.estimate(polygons.off(HALF)),
         f"<= {polygon.TOLERANCE}",
-        stats.Control("trained on U[0, 1], against the theory of U[1/2, 1]", stats.estimate(polygons.off(UNIFORM, HALF))),
+        stats.Arm("trained on U[0, 1], against the theory of U[1/2, 1]", stats.estimate(polygons.off(UNIFORM, HALF))),
         passed,
         note="Per seed: the largest relative distance over n from the best k-gon.",
     )
@@ -131,7 +132,7 @@ def about_plateau(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             "with a)",
             stats.estimate(falls),
             "<= -0.7",
-            stats.Control("a shuffled", stats.estimate(shuffled)),
+            stats.Arm("a shuffled", stats.estimate(shuffled)),
             passed,
             note="Share of represented features, averaged over log density.",
         ),
@@ -140,7 +141,7 @@ def about_plateau(main: xr.Dataset, config: Config, seed: int, passed: bool) -> 
             "At a = 1/2 the occupancy of the plateau has gone more than half of the way from U[0, 1] to {1}",
             stats.estimate_ratio(start - half, start - end, paired=True),
             "> 0.5",
-            stats.Control("U[0, 1], half of the seeds against the other half", halves, "the same law twice"),
+            stats.Arm("U[0, 1], half of the seeds against the other half", halves, "the same law twice"),
             passed,
         ),
     ]
@@ -176,7 +177,7 @@ def about_counts(data: xr.Dataset, laws: value.Laws, config: Config, passed: boo
             f"{value.KURTOSIS_MARGIN:.0%})",
             stats.estimate(value.count_mismatch(main, laws, HALF, UNIFORM)),
             f"<= {value.KURTOSIS_MARGIN}",
-            stats.Control("compared at equal density", stats.estimate(value.count_mismatch(main, laws, HALF, UNIFORM, False))),
+            stats.Arm("compared at equal density", stats.estimate(value.count_mismatch(main, laws, HALF, UNIFORM, False))),
             passed,
             note="Mean distance of the counts over n. Prediction from the results of 4.7.",
         ),
@@ -185,7 +186,7 @@ def about_counts(data: xr.Dataset, laws: value.Laws, config: Config, passed: boo
             f"At density {rarest:.3g} squared norms are at least 5 % larger with U[1/2, 1] than with U[0, 1]",
             stats.estimate_ratio(squares[0], squares[1], paired=True),
             ">= 1.05",
-            stats.Control(
+            stats.Arm(
                 "U[0, 1], half of the seeds against the other half",
                 stats.estimate_ratio(squares[1][:middle], squares[1][middle:], paired=False),
                 "the same law twice",

@@ -21,12 +21,13 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
 from superscope.measure import theory
-from superscope.studies._tms_bottleneck import LEVELS
-from superscope.studies._tms_neurons import half_absolute_neurons
+from superscope.studies.tms.bottleneck import LEVELS
+from superscope.studies.tms.neurons import half_absolute_neurons
 from superscope.sweep import SweepRun
 
 PROBLEM = "4.10"
@@ -205,7 +206,7 @@ def run(config: Config, lab: Lab) -> Findings:
             f"(importance ratio {config.ratio:g})",
             stats.estimate(shift, stat="median"),
             "<= 0.95",
-            stats.Control("ReLU against ReLU with other seeds", stats.estimate(same, stat="median"), "no shift but seed noise"),
+            stats.Arm("ReLU against ReLU with other seeds", stats.estimate(same, stat="median"), "no shift but seed noise"),
             passed,
             note="After review the median and the densest density with a pair replaced the mean and the sparsest density "
             f"without one: one failed cell had moved a seed. Ratio of boundary densities, GELU / ReLU. The grid "
@@ -216,7 +217,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "Dimensions per feature move monotonically from the GELU value to the ReLU value as s grows (|rank correlation|)",
             stats.estimate(order),
             ">= 0.9",
-            stats.Control("s in shuffled order", stats.estimate(shuffled)),
+            stats.Arm("s in shuffled order", stats.estimate(shuffled)),
             passed,
             note=f"D* at density {grid[-1]:.3g}, n={config.n}, m={config.m}. Ranks weigh "
             f"the flat tail of large s like the move "
@@ -228,7 +229,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "two ReLU seeds, within half a one",
             stats.estimate(missing),
             "within [-0.5, 0.5]",
-            stats.Control("linear model against ReLU (phases)", stats.estimate(linear_missing), "it lacks the antipodal phase"),
+            stats.Arm("linear model against ReLU (phases)", stats.estimate(linear_missing), "it lacks the antipodal phase"),
             passed,
             note="Phases of n=2, m=1 and levels of the large model present for one "
             "activation only, minus the same count between "
@@ -240,7 +241,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "With a hidden GELU training leaves |x| unlearned for at least one of three features that a ReLU learns (median)",
             stats.estimate(unlearned[gelu], stat="median"),
             ">= 1",
-            stats.Control("hidden ReLU", stats.estimate(unlearned[relu], stat="median")),
+            stats.Arm("hidden ReLU", stats.estimate(unlearned[relu], stat="median")),
             passed,
             note="Replaced after review a claim on the loss, whose bar of 1e-6 was trivial. A feature is "
             "unlearned when its loss exceeds half of that of the best "

@@ -24,11 +24,12 @@ import pandas as pd
 from scipy.special import erf
 
 import superscope as ss
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.measure.hinges import spline_floor
-from superscope.stats import Claim
+from superscope.measure.weights.hinges import spline_floor
 from superscope.sweep.run import SweepRun
 
 PROBLEM = "4.11"
@@ -241,57 +242,57 @@ def judge(config: Config, nets, products, surgery, inside, noise, ratio, passed:
         stats.claim(
             "square", "Two trained GELUs compute x² with loss below 1e-4, a tenth of the bound for two ReLUs",
             stats.estimate(nets["square", "gelu"].loss, stat="median"), "< 1e-4",
-            stats.Control("two ReLUs", stats.estimate(nets["square", "relu"].loss, stat="median"), "at least 1.10e-3"), passed,
+            stats.Arm("two ReLUs", stats.estimate(nets["square", "relu"].loss, stat="median"), "at least 1.10e-3"), passed,
             note="It is below the bound for four ReLUs (1.42e-4), too.",
         ),
         stats.claim(
             "product", "Four GELUs compute xy with at most a tenth of the loss of four ReLUs (ratio)",
             stats.estimate(products["gelu"] / products["relu"], stat="median"), "<= 0.1",
-            stats.Control("|x|", stats.estimate(reverse, stat="median")), passed,
+            stats.Arm("|x|", stats.estimate(reverse, stat="median")), passed,
             note="Both are the best of the restarts; for products the ReLU side is trained, not proved.",
         ),
         stats.claim(
             "abs-reverses", "On |x| the order is reversed: two GELUs do worse than two ReLUs (share of seeds)",
-            stats.fraction(worse["abs"]), ">= 0.8", stats.Control("x²", stats.fraction(worse["square"])), passed,
+            stats.fraction(worse["abs"]), ">= 0.8", stats.Arm("x²", stats.fraction(worse["square"])), passed,
         ),
         stats.claim(
             "small", "At least 95 % of the pre-activations are below 1 in size, in the quadratic region",
             stats.estimate(inside["square"]), ">= 0.95",
-            stats.Control("trained on |x|", stats.estimate(inside["abs"])), passed,
+            stats.Arm("trained on |x|", stats.estimate(inside["abs"])), passed,
         ),
         stats.claim(
             "taylor", "The Taylor polynomial z/2 + z²/√(2π) in place of GELU keeps R² above 0.99",
             stats.estimate(surgery["Taylor polynomial"], stat="median"), "> 0.99",
-            stats.Control("a line in place of GELU", stats.estimate(surgery["line"], stat="median")), passed,
+            stats.Arm("a line in place of GELU", stats.estimate(surgery["line"], stat="median")), passed,
         ),
         stats.claim(
             "shifted", "The second-order expansion of GELU about each neuron's own bias keeps R² above 0.99",
             stats.estimate(surgery["shifted Taylor"], stat="median"), "> 0.99",
-            stats.Control("networks trained on |x|", stats.estimate(surgery["shifted Taylor, |x|"], stat="median")), passed,
+            stats.Arm("networks trained on |x|", stats.estimate(surgery["shifted Taylor, |x|"], stat="median")), passed,
             note="Added after the claim above failed on --seed 0: the quadratic region that is used need not be at 0.",
         ),
         stats.claim(
             "flat-point", f"Both biases lie within 0.1 of |b| = {FLAT:.3f}, where GELU's fourth derivative vanishes (distance)",
             stats.estimate(off["square"], stat="median"), "<= 0.1",
-            stats.Control("networks trained on |x|", stats.estimate(off["abs"], stat="median")), passed,
+            stats.Arm("networks trained on |x|", stats.estimate(off["abs"], stat="median")), passed,
             note="Derived, with its margin, after biases near 0.83 had been seen with --seed 0; other seeds are fresh.",
         ),
         stats.claim(
             "not-relu", "A ReLU in place of GELU leaves R² below 0.5",
             stats.estimate(surgery["relu"], stat="median"), "< 0.5",
-            stats.Control("expansion about the bias", stats.estimate(surgery["shifted Taylor"], stat="median")), passed,
+            stats.Arm("expansion about the bias", stats.estimate(surgery["shifted Taylor"], stat="median")), passed,
             note="The control is what surgery that keeps the curvature leaves.",
         ),
         stats.claim(
             "fragile", "Hidden noise of 10 % undoes the advantage over two ReLUs (relative noise at which losses are equal)",
             stats.estimate(finite["GELU"], stat="median"), "<= 0.1",
-            stats.Control("four ReLUs", stats.estimate(finite["four ReLUs"], stat="median"), "a gain by width"), passed,
+            stats.Arm("four ReLUs", stats.estimate(finite["four ReLUs"], stat="median"), "a gain by width"), passed,
             note="Analytic, for networks trained without noise; values above 10 count as 10.",
         ),
         stats.claim(
             "superposed", f"With {width} neurons for {config.n} sparse features GELU has at most half of ReLU's loss on x²",
             stats.estimate(ratio["square"].sel(n_hidden=width).values, stat="median"), "<= 0.5",
-            stats.Control("|x|", stats.estimate(ratio["abs"].sel(n_hidden=width).values, stat="median")), passed,
+            stats.Arm("|x|", stats.estimate(ratio["abs"].sel(n_hidden=width).values, stat="median")), passed,
             note=f"Density {config.density:g}.",
         ),
     ]  # fmt: skip

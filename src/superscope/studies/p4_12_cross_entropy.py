@@ -23,12 +23,13 @@ import torch
 from torch import nn
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.measure.argmaxable import argmaxable, fourier_layer
-from superscope.stats import Claim
-from superscope.studies._classify import train_bottleneck, train_sets
+from superscope.measure.weights.argmaxable import argmaxable, fourier_layer
+from superscope.toys.classifiers import train_bottleneck, train_sets
 
 PROBLEM = "4.12"
 TITLE = "Superposition under cross-entropy"
@@ -215,7 +216,7 @@ def judge(config: Config, trained, crowd, accuracy, shares, kept, passed: bool) 
         stats.claim(
             shape, f"{shape.capitalize()}: the largest cosine is within {TOLERANCE} of theory (worst over n)",
             stats.estimate(off[shape], stat="median"), f"<= {TOLERANCE}",
-            stats.Control("random directions", stats.estimate(random[shape], stat="median")), passed,
+            stats.Arm("random directions", stats.estimate(random[shape], stat="median")), passed,
             note="A finite weight penalty keeps norms finite, part of the deviation. (n, m) = "
             + ", ".join(map(str, SHAPES[shape])),
         )
@@ -225,31 +226,31 @@ def judge(config: Config, trained, crowd, accuracy, shares, kept, passed: bool) 
         stats.claim(
             "nobody-dropped", f"All {n} classes are predicted from {m} dimensions",
             stats.estimate(accuracy["cross-entropy"]), ">= 0.99",
-            stats.Control("squared error", stats.estimate(accuracy["squared error"])), passed,
+            stats.Arm("squared error", stats.estimate(accuracy["squared error"])), passed,
             note="Share of classes whose output is the largest when they are on.",
         ),
         stats.claim(
             "no-plateau", f"All {n} classes have dimensionality m/n within 10 % (largest deviation): no plateau at 1/2",
             stats.estimate(spread(trained[CROWDED]), stat="median"), "<= 0.1",
-            stats.Control("squared error", stats.estimate(spread(crowd), stat="median")), passed,
+            stats.Arm("squared error", stats.estimate(spread(crowd), stat="median")), passed,
         ),
         stats.claim(
             "label-sets", f"At rank 2k + 1 a trained sigmoid layer can produce 99 % of the sets of k = {config.active} labels",
             stats.estimate(shares["trained"][high]), ">= 0.99",
-            stats.Control("random layer of that rank", stats.estimate(shares["random"][high])), passed,
+            stats.Arm("random layer of that rank", stats.estimate(shares["random"][high])), passed,
             note=f"Exact, by linear programming, {config.labels} labels. A Fourier layer of that rank: {fourier:.0%}.",
         ),
         stats.claim(
             "cliff", "At rank 2k it cannot: at least 10 % of the sets are out of reach that rank 2k + 1 reaches (difference)",
             stats.estimate_difference(shares["trained"][high], shares["trained"][low], paired=True), ">= 0.1",
-            stats.Control(
+            stats.Arm(
                 "one rank higher", stats.estimate_difference(shares["trained"][high + 1], shares["trained"][high], paired=True)
             ), passed,
         ),
         stats.claim(
             "keeps-more", "Asked which feature is largest, cross-entropy keeps more features than squared error",
             stats.estimate_difference(kept["cross-entropy"], kept["squared error"], paired=True), ">= 1",
-            stats.Control(
+            stats.Arm(
                 "squared error, other seeds",
                 stats.estimate_difference(kept["squared error"][:half], kept["squared error"][half : 2 * half], paired=False),
             ), passed,

@@ -24,12 +24,13 @@ import pandas as pd
 import torch
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
+from superscope.evidence.tables import per_seed
 from superscope.lab import Lab
-from superscope.measure.probes import linear_probes, nonlinear_share
-from superscope.stats import Claim
-from superscope.studies._seeds import per_seed
+from superscope.measure.activations.probes import linear_probes, nonlinear_share
 from superscope.toys import Target
 
 PROBLEM = "4.13"
@@ -244,31 +245,31 @@ def judge(
         stats.claim(
             "levels", "One-hot codes of five levels with two neurons per feature: 10 % below the best allocation (L / L_naive)",
             stats.estimate(per_seed(at[at.layer == "ReLU"], "ratio")), "<= 0.9",
-            stats.Control("linear hidden layer", stats.estimate(per_seed(at[at.layer == "linear"], "ratio"))), passed,
+            stats.Arm("linear hidden layer", stats.estimate(per_seed(at[at.layer == "linear"], "ratio"))), passed,
             note=f"n={config.n}, density 0.03, output ReLU.",
         ),
         stats.claim(
             "probes", "More ANDs can be read from the hidden layer by linear probes (F1 > 0.9) than there are neurons",
             stats.estimate(of("trained", "found") / config.neurons), "> 1",
-            stats.Control("linear network", stats.estimate(of("linear network", "found") / config.neurons)), passed,
+            stats.Arm("linear network", stats.estimate(of("linear network", "found") / config.neurons)), passed,
             note="ANDs per neuron. AND is linearly separable in the bits, so any layer that keeps them passes.",
         ),
         stats.claim(
             "computed", "Training brings ANDs into the hidden layer: their share beyond linear functions exceeds an "
             "untrained one's",
             stats.estimate_difference(of("trained", "nonlinear"), before, paired=True), "> 0.02",
-            stats.Control("linear network", stats.estimate_difference(of("linear network", "nonlinear"), before, paired=True)),
+            stats.Arm("linear network", stats.estimate_difference(of("linear network", "nonlinear"), before, paired=True)),
             passed, note=f"Mean over ANDs, held out; {config.neurons} neurons cannot exceed {bound:.0%} by dimension.",
         ),
         stats.claim(
             "causal", "Half of the ANDs pass the causal test: raising a probe's reading by 1 changes y by c_ij within 10 %",
             stats.estimate(of("trained", "causal")), ">= 0.5",
-            stats.Control("untrained network", stats.estimate(of("untrained", "causal"))), passed,
+            stats.Arm("untrained network", stats.estimate(of("untrained", "causal"))), passed,
         ),
         stats.claim(
             "rank", f"Rank decides, not the number of ANDs: with {config.bits // 2} neurons R² is 0.1 higher for c of rank 2",
             stats.estimate_difference(ranks[2], ranks[0], paired=True), ">= 0.1",
-            stats.Control(
+            stats.Arm(
                 "full rank, other seeds", stats.estimate_difference(ranks[0][:half], ranks[0][half : 2 * half], paired=False)
             ), passed, note="Both have the same number of ANDs with coefficients of the same mean square.",
         ),

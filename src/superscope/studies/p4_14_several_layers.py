@@ -23,13 +23,14 @@ import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.features import Correlated
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
+from superscope.inputs.features import Correlated
 from superscope.lab import Lab
-from superscope.stats import Claim
-from superscope.studies._deep import train_deep
 from superscope.toys import Target
+from superscope.toys.deep import train_deep
 
 PROBLEM = "4.14"
 TITLE = "Computation in superposition across layers"
@@ -239,23 +240,23 @@ def judge(config, deep_one, flat_one, deep, flat, naive, lost, harmless, ratio, 
         stats.claim(
             "deep-exact", f"One pair, two layers of {config.single} neurons: loss below 1e-6 (best of restarts)",
             stats.fraction(deep_one < 1e-6), ">= 0.8",
-            stats.Control(f"one layer of {neurons}", stats.fraction(flat_one < 1e-6)), passed,
+            stats.Arm(f"one layer of {neurons}", stats.fraction(flat_one < 1e-6)), passed,
         ),
         stats.claim(
             "flat-floor", f"One pair, one layer of {neurons} neurons keeps a floor: no seed gets below 1e-5",
             stats.fraction(flat_one > 1e-5), ">= 0.8",
-            stats.Control("two layers", stats.fraction(deep_one > 1e-5)), passed,
+            stats.Arm("two layers", stats.fraction(deep_one > 1e-5)), passed,
             note="Best of as many restarts as two layers got. Theory: no width is exact.",
         ),
         stats.claim(
             "beats-allocation", f"{config.pairs} pairs with {total} neurons: below the best allocation (L / L_naive)",
-            stats.estimate(deep / naive), "< 1", stats.Control("one layer", stats.estimate(flat[0] / naive)), passed,
+            stats.estimate(deep / naive), "< 1", stats.Arm("one layer", stats.estimate(flat[0] / naive)), passed,
             note=f"Density {config.density:g}; an exact pair costs {EXACT} neurons.",
         ),
         stats.claim(
             "beats-flat", "Two layers have a lower loss than one with as many neurons (ratio)",
             stats.estimate(deep / flat[0]), "< 1",
-            stats.Control(
+            stats.Arm(
                 "one layer, other seeds", stats.estimate_ratio(flat[0][:half], flat[0][half : 2 * half], paired=False)
             ),
             passed,
@@ -266,14 +267,14 @@ def judge(config, deep_one, flat_one, deep, flat, naive, lost, harmless, ratio, 
             stats.claim(
                 f"layer-{layer}", f"Making the ReLUs of layer {layer} affine destroys at least half of the explained variance",
                 stats.estimate(lost[layer]), ">= 0.5",
-                stats.Control("networks trained on a linear target", stats.estimate(harmless[layer])), passed,
+                stats.Arm("networks trained on a linear target", stats.estimate(harmless[layer])), passed,
             )
             for layer in (1, 2)
         ),
         stats.claim(
             "cleans-up", "The second layer reduces interference on pairs that are off (energy after two over after one)",
             stats.estimate(ratio), "< 1",
-            stats.Control("layer two shuffled", stats.estimate(mixed)), passed,
+            stats.Arm("layer two shuffled", stats.estimate(mixed)), passed,
         ),
     ]  # fmt: skip
 

@@ -24,14 +24,15 @@ import pandas as pd
 import torch
 
 import superscope as ss
-from superscope import measure, plots, stats
-from superscope.features import ExactlyK
-from superscope.findings import Figure, Findings, Gate
+from superscope import measure, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
+from superscope.inputs.features import ExactlyK
 from superscope.lab import Lab
 from superscope.recover import ista, nnls, subset_search
-from superscope.stats import Claim
-from superscope.studies._batched import descend
-from superscope.studies._deep import forward, initial
+from superscope.toys.batched import descend
+from superscope.toys.deep import forward, initial
 
 PROBLEM = "4.16"
 TITLE = "Two features on at once"
@@ -261,42 +262,42 @@ def judge(config: Config, r2, conditional, ceiling, search, face, passed: bool) 
     return [
         stats.claim(
             "mlp", "An MLP trained together with the code tells pairs apart (R² on pairs)",
-            stats.estimate(r2["learned"]), "> 0.95", stats.Control("tied ReLU", stats.estimate(r2["tied ReLU"])), passed,
+            stats.estimate(r2["learned"]), "> 0.95", stats.Arm("tied ReLU", stats.estimate(r2["tied ReLU"])), passed,
             note=f"{config.layers} hidden layers of {config.width}, {config.steps} steps.",
         ),
         stats.claim(
             "tied-breaks", "One tied ReLU layer does not (R² on pairs)",
-            stats.estimate(r2["tied ReLU"]), "< 0.6", stats.Control("MLP", stats.estimate(r2["learned"])), passed,
+            stats.estimate(r2["tied ReLU"]), "< 0.6", stats.Arm("MLP", stats.estimate(r2["learned"])), passed,
         ),
         stats.claim(
             "ceiling", "The MLP comes within 0.02 of the ceiling of its own code, search over all pairs (R² minus R²)",
             stats.estimate_difference(r2["learned"], search["learned"], paired=True), ">= -0.02",
-            stats.Control("tied ReLU, on its own code",
+            stats.Arm("tied ReLU, on its own code",
                           stats.estimate_difference(r2["tied ReLU"], search["tied ReLU"], paired=True)), passed,
             note=f"The sheet names NNLS, which is no upper bound here ({ceiling['learned'].mean():.2f}): it does not know "
             "that only two are on. Until a second look the claim compared with NNLS, which one trained ReLU layer matches too.",
         ),
         stats.claim(
             "neighbourly", "Trained with an MLP the code becomes two-neighbourly (share of pairs that are faces)",
-            stats.estimate(face["learned"]), ">= 0.9", stats.Control("Gaussian code", stats.estimate(face["Gaussian"])), passed,
+            stats.estimate(face["learned"]), ">= 0.9", stats.Arm("Gaussian code", stats.estimate(face["Gaussian"])), passed,
         ),
         stats.claim(
             "more-faces", "Training on pairs makes 0.05 more of the pairs faces than in the Gaussian code it started from",
             stats.estimate_difference(face["learned"], face["Gaussian"], paired=True), ">= 0.05",
-            stats.Control("Gaussian, other seeds", stats.estimate_difference(
+            stats.Arm("Gaussian, other seeds", stats.estimate_difference(
                 face["Gaussian"][:half], face["Gaussian"][half : 2 * half], paired=False)), passed,
             note="The rule was '> 0', which a control without any effect cannot clearly fail.",
         ),
         stats.claim(
             "code-matters", "With equal training the MLP reads the moment curve better than a Gaussian code (difference in R²)",
             stats.estimate_difference(r2["moment curve"], r2["Gaussian"], paired=True), ">= 0.02",
-            stats.Control("Gaussian, other seeds", stats.estimate_difference(
+            stats.Arm("Gaussian, other seeds", stats.estimate_difference(
                 r2["Gaussian"][:half], r2["Gaussian"][half : 2 * half], paired=False)), passed,
         ),
         stats.claim(
             "costs", "At equal marginals being on together costs the tied ReLU at least 0.1 of R²",
             stats.estimate_difference(conditional["apart"], conditional["together"], paired=True), ">= 0.1",
-            stats.Control("as many dimensions as features", stats.estimate_difference(
+            stats.Arm("as many dimensions as features", stats.estimate_difference(
                 conditional["room-apart"], conditional["room-together"], paired=True)), passed,
             note="R² on inputs with one feature on after training with one on always, minus R² on inputs with two on "
             "after training with two on half of the time.",
@@ -304,7 +305,7 @@ def judge(config: Config, r2, conditional, ceiling, search, face, passed: bool) 
         stats.claim(
             "copes", "Trained on pairs the tied ReLU does better on them than trained on one feature at a time (R² difference)",
             stats.estimate_difference(r2["tied ReLU"], floor, paired=True), ">= 0.1",
-            stats.Control("one at a time, other seeds",
+            stats.Arm("one at a time, other seeds",
                           stats.estimate_difference(floor[:half], floor[half : 2 * half], paired=False)), passed,
         ),
     ]  # fmt: skip

@@ -21,14 +21,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.measure.probes import balanced_dichotomies, probe_auc
+from superscope.measure.activations.probes import balanced_dichotomies, probe_auc
 from superscope.recover import learn_swap, right, swap
-from superscope.stats import Claim
-from superscope.studies._bits import Arm, Coders, patterns, train
-from superscope.studies._deep import initial
+from superscope.toys.coders import Arm, Coders, patterns, train
+from superscope.toys.deep import initial
 
 PROBLEM = "4.17"
 TITLE = "A representation that is not linear"
@@ -225,8 +226,8 @@ def judge(auc, every, best, moved, reach, linear, passed: bool) -> list[Claim]:
     """All claims; auc, every, linear {arm: (state, seed)}, best, reach {arm: (seed,)}, moved {shift: {arm: (seed,)}}."""
     line, late, wide = "line", "line, late", "wide, late"
 
-    def control(values, name: str = "three dimensions", stat: str = "mean") -> stats.Control:
-        return stats.Control(name, stats.estimate(values, stat=stat))
+    def control(values, name: str = "three dimensions", stat: str = "mean") -> stats.Arm:
+        return stats.Arm(name, stats.estimate(values, stat=stat))
 
     def shift_note(arm: str) -> str:
         return (

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.measure import counting
-from superscope.stats import Claim
-from superscope.studies._ring import (
+from superscope.measure.activations import counting
+from superscope.toys.ring import (
     Points,
     bump,
     continuous,
@@ -240,8 +241,8 @@ def judge(config: Config, counts, bare, shares, warm, random, best_start, bar: f
     half = config.seeds // 2
     known, starts = f"{config.features} discrete features", config.seeds * config.restarts
 
-    def control(values: np.ndarray) -> stats.Control:
-        return stats.Control(known, stats.estimate(values))
+    def control(values: np.ndarray) -> stats.Arm:
+        return stats.Arm(known, stats.estimate(values))
 
     def anyway(measure) -> str:
         found = "; ".join(f"{k}: {v.mean():.3g}" + (f" ({v.min():.3g} ... {v.max():.3g})" if len(v) > 1 else "")
@@ -254,13 +255,13 @@ def judge(config: Config, counts, bare, shares, warm, random, best_start, bar: f
     return [
         stats.claim(
             "count-found", "Where there is a number it is found: shortest description within 10 % of it at every resolution",
-            stats.fraction(near["discrete"]), ">= 0.8", stats.Control("ring", stats.fraction(near["ring"])), passed,
+            stats.fraction(near["discrete"]), ">= 0.8", stats.Arm("ring", stats.fraction(near["ring"])), passed,
             note=f"{len(RESOLUTIONS)} resolutions, {RESOLUTIONS[0]:g} ... {RESOLUTIONS[-1]:g} of the root mean square.",
         ),
         stats.claim(
             "estimators-agree", "Description length, elbow and exp(entropy) agree on it within 10 % (largest over smallest)",
             stats.estimate(agreement(counts["discrete"])), "<= 1.1",
-            stats.Control("ring", stats.estimate(agreement(counts["ring"]))), passed,
+            stats.Arm("ring", stats.estimate(agreement(counts["ring"]))), passed,
         ),
         stats.claim(
             "ring-no-plateau", "Ring data through the network: no count holds (within 10 %) over more than a quarter of the "
@@ -289,14 +290,14 @@ def judge(config: Config, counts, bare, shares, warm, random, best_start, bar: f
             f"The tree's count rises with the width: {config.tree_dimensions[1]} dimensions have at least twice the count of "
             f"{config.tree_dimensions[0]} (log2 of the ratio)",
             stats.estimate_difference(large, small, paired=True), ">= 1",
-            stats.Control("same dimensions, first half of the seeds against the second",
+            stats.Arm("same dimensions, first half of the seeds against the second",
                           stats.estimate_difference(small[:half], small[half:], paired=False)),
             passed, note="At the finest resolution. Two widths only: no law of the width follows. The control was changed "
             "after runs in which it compared the same values in another order, whose mean difference is 0 by construction.",
         ),
         stats.claim(
             "ring-continuous", "At l = 0.5 the ring is continuous: |dW/dphi| varies < 5 % and columns bunch less than chance",
-            stats.fraction(shares[0.5]), ">= 0.8", stats.Control(f"l = {narrow:g}", stats.fraction(shares[narrow])), passed,
+            stats.fraction(shares[0.5]), ">= 0.8", stats.Arm(f"l = {narrow:g}", stats.fraction(shares[narrow])), passed,
             note=f"Bunching: largest Fourier coefficient of the column angles below {bar:.2f}, the 99th percentile of the "
             "maximum for independent angles. The lower loss of each seed's restarts; a first run without restarts and with "
             "half the steps had 88 %, undecided.",
@@ -307,7 +308,7 @@ def judge(config: Config, counts, bare, shares, warm, random, best_start, bar: f
                 f"At l = {width:g} the ring trained from a continuous start has a lower loss than the "
                 f"best of {starts} random starts: what these end in is a failed search (ratio)",
                 stats.estimate(warm[width] / random[width].min(), unit="perturbations"), "< 1",
-                stats.Control("one half of the random starts over the best of the other half",
+                stats.Arm("one half of the random starts over the best of the other half",
                               stats.estimate(random[width][:half] / random[width][half:].min())), passed,
                 note=f"Replicates are perturbations of the continuous start. {best_start[width]} The control was changed after "
                 "runs in which random starts were divided by their own minimum, which cannot be below 1."

@@ -26,13 +26,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
 from superscope.recover import alignment_search
-from superscope.stats import Claim
-from superscope.studies._batched import descend
-from superscope.studies._groups import factorisations, group, minimal_normal_subgroups
+from superscope.toys.batched import descend
+from superscope.toys.groups import factorisations, group, minimal_normal_subgroups
 
 PROBLEM = "4.19"
 TITLE = "A representation that does not decompose"
@@ -256,7 +257,7 @@ def run(config: Config, lab: Lab) -> Findings:
 
     def against(name: str, statement: str, value, rule: str, control: str, other, why: str, note: str = "") -> Claim:
         return stats.claim(
-            name, statement, stats.estimate(value), rule, stats.Control(control, stats.estimate(other), why), gate.passed,
+            name, statement, stats.estimate(value), rule, stats.Arm(control, stats.estimate(other), why), gate.passed,
             note=note,
         )  # fmt: skip
 

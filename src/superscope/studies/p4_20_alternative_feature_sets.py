@@ -24,12 +24,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.stats import Claim
 from superscope.lab import Lab
-from superscope.stats import Claim
-from superscope.studies import _feature_sets as sets
-from superscope.studies._feature_sets import Groups, Net
+from superscope.toys import feature_sets as sets
+from superscope.toys.feature_sets import Groups, Net
 
 PROBLEM = "4.20"
 TITLE = "More than one right set of features"
@@ -282,13 +283,13 @@ def judge(
             stats.claim(
                 f"{short}-within", f"{title}: seeds of a cluster learned the same features (mean similarity)",
                 stats.estimate(sets.within(groups)), ">= 0.95",
-                stats.Control("untrained", stats.estimate(sets.within(untrained[name]))), passed,
+                stats.Arm("untrained", stats.estimate(sets.within(untrained[name]))), passed,
                 note=jaccard if short == "mod" else "",
             ),
             stats.claim(
                 f"{short}-between", f"{title}: seeds share features within clusters and not between (similarity, difference)",
                 stats.estimate(sets.apart(groups)), ">= 0.65",
-                stats.Control("cluster labels permuted over seeds", stats.estimate(sets.apart_permuted(groups, rng)),
+                stats.Arm("cluster labels permuted over seeds", stats.estimate(sets.apart_permuted(groups, rng)),
                               "clusters of the same sizes that mean nothing; mean of 20 permutations"), passed,
                 note=f"Mean similarity between clusters {sets.between(groups).mean():.3f}. "
                 + (f"{jaccard} " if short == "mod" else f"The bases are at {arm.nets['D'].shape[1] ** -0.5:.2f}. ")
@@ -299,13 +300,13 @@ def judge(
             ),
             stats.claim(
                 f"{short}-clusters", f"{title}: the seeds form {expected}", cluster_count(groups.similarity), rule,
-                stats.Control(unique, cluster_count(one.similarity), "one best answer"), passed,
+                stats.Arm(unique, cluster_count(one.similarity), "one best answer"), passed,
                 note="Clustered anew in every bootstrap sample of seeds; a cluster has at least a tenth of them.",
             ),
             stats.claim(
                 f"{short}-equal", f"{title}: the clusters' mean losses are equal within 2 % (highest over lowest)",
                 spread(groups.label, arm.loss), EQUAL,
-                stats.Control("the same networks on the control's task", spread(groups.label, other[name])), passed,
+                stats.Arm("the same networks on the control's task", spread(groups.label, other[name])), passed,
                 note=f"Of clusters with a tenth of the seeds; {outside} of {len(seeds)} are outside."
                 + (" In a first run the best of 4 starts was kept and 10 % of the seeds were mixtures with higher losses; "
                    "these were counted as clusters and the claim was refuted (1.34)." if short == "mod" else ""),
@@ -314,7 +315,7 @@ def judge(
                 f"{short}-barrier",
                 f"{title}: after alignment the barrier between clusters is ten times that within (median ratio)",
                 contrast(walls[name]), ">= 10",
-                stats.Control(f"{unique}, {split}", contrast(walls[unique])), passed,
+                stats.Arm(f"{unique}, {split}", contrast(walls[unique])), passed,
                 note="Medians as a share of the loss: within {:.2g}, between {:.2g}. ".format(*middle(walls[name]))
                 + f"Barriers within that are below {FLOOR:g} of the loss count as {FLOOR:g}, and this floor sets the ratio of "
                 f"{floored(walls[name])} (control: {floored(walls[unique])}). Every seed is paired with the next one, so pairs "
@@ -328,7 +329,7 @@ def judge(
         stats.claim(
             "mixtures-worse", "Two bases: half of each is a worse dictionary (loss over pure)",
             stats.estimate(planted["half of each"] / pure, unit="perturbations"), ">= 1.02",
-            stats.Control("the other basis", stats.estimate(
+            stats.Arm("the other basis", stats.estimate(
                 planted["basis two"] / planted["basis one"].mean(), unit="perturbations")), passed,
             note="Trained from one planted mixture (half the atoms of each basis) with a little noise, which is all that "
             "differs between replicates; other mixtures were not tried.",
@@ -336,7 +337,7 @@ def judge(
         stats.claim(
             "one-frequency", "Addition: one frequency carries 95 % of the embedding's variance",
             stats.estimate(sets.spectrum(arms["mod p"].nets["E"]).max(1)), ">= 0.95",
-            stats.Control("untrained", stats.estimate(sets.spectrum(random).max(1))), passed,
+            stats.Arm("untrained", stats.estimate(sets.spectrum(random).max(1))), passed,
             note="With the best of 4 or of 8 starts a few seeds that had failed left this and the similarity within clusters "
             "undecided; hence the best of 12.",
         ),

@@ -21,13 +21,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
 from superscope.lms import LanguageModel, load
-from superscope.lms.model import rows_to_tensor
-from superscope.measure import heads, subspace
-from superscope.studies import _language
+from superscope.lms.model import attention
+from superscope.lms.model.language_model import rows_to_tensor
+from superscope.measure.activations import heads, subspace
+from superscope.studies import language as _language
 
 PROBLEM = "4.21"
 TITLE = "How an induction head stores token identity"
@@ -98,10 +100,10 @@ def every_head(model: LanguageModel) -> list[dict[str, Any]]:
 def examine(name: str, config: Config, seed: int) -> dict[str, Any]:
     """All measurements of one model and its controls."""
     model = load(name)
-    tokens = heads.repeated_tokens(model.hooked.cfg.d_vocab, config.period, config.rows, seed, model.tokenizer.bos)
+    tokens = attention.repeated_tokens(model.hooked.cfg.d_vocab, config.period, config.rows, seed, model.tokenizer.bos)
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.n_layers)]
     patterns = model.activations(tokens, names)
-    score = np.array([heads.prefix_matching(patterns[n], config.period).numpy() for n in names])
+    score = np.array([attention.prefix_matching(patterns[n], config.period).numpy() for n in names])
     layer, head = (int(x) for x in np.unravel_index(score.argmax(), score.shape))
     table = every_head(model)
     for row in table:
@@ -265,30 +267,30 @@ def run(config: Config, lab: Lab) -> Findings:
     claims = [
         stats.claim(
             "copies", "The induction head's circuit copies: eigenvalue score above 0.5", each([one["copying"] for one in
-            found]), "> 0.5", stats.Control("initial model", each([one["copying_init"] for one in found]),
+            found]), "> 0.5", stats.Arm("initial model", each([one["copying_init"] for one in found]),
             "the same head before training"), gate.passed,
         ),
         stats.claim(
             "copies-more", "It copies more than any head that attends to no prefixes", each([one["copies "
             "more"] for one in found]), "> 0",
-            stats.Control("initial model", each([one["copies more, initial"] for one in found]), "the same, untrained"),
+            stats.Arm("initial model", each([one["copies more, initial"] for one in found]), "the same, untrained"),
             gate.passed, note="Added in a review: most heads of these models copy more than they suppress.",
         ),
         stats.claim(
             "identifies", "It puts at least three times as many tokens in its own top five as the median head",
             each([one["ratio"] for one in found]), ">= 3",
-            stats.Control("shuffled W_V", each([one["ratio_shuffled"] for one in found]), "same readout, W_V permuted"),
+            stats.Arm("shuffled W_V", each([one["ratio_shuffled"] for one in found]), "same readout, W_V permuted"),
             gate.passed, note="A median below chance (5 tokens of the vocabulary) counts as chance.",
         ),
         stats.claim(
             "init-is-null", "Before training the head cannot be told from a random circuit: |z| of its copying score below 3",
-            z("copying_init"), "within [-3, 3]", stats.Control("trained head", z("copying"), "a head that does copy"),
+            z("copying_init"), "within [-3, 3]", stats.Arm("trained head", z("copying"), "a head that does copy"),
             gate.passed,
         ),
         stats.claim(
             "superposed", "It identifies (top-1) more than ten tokens per dimension of the value vector",
             each([one["tokens per dimension"] for one in found]), "> 10",
-            stats.Control("initial model", each([one["tokens per dimension, initial"] for one in found]), "nothing learned"),
+            stats.Arm("initial model", each([one["tokens per dimension, initial"] for one in found]), "nothing learned"),
             gate.passed,
             note="Orthogonal codes would give one token per dimension; ten was fixed before the first model was measured.",
         ),

@@ -21,14 +21,16 @@ import pandas as pd
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
 from superscope.lms import LanguageModel, ModelError, load
-from superscope.lms.interventions import AFTER_BOS, ONLY_BOS, mean_loss, project_out, replace_with
-from superscope.lms.model import rows_to_tensor
-from superscope.measure import heads, positions, subspace
-from superscope.studies import _language
+from superscope.lms.model import attention
+from superscope.lms.model.interventions import AFTER_BOS, ONLY_BOS, mean_loss, project_out, replace_with
+from superscope.lms.model.language_model import rows_to_tensor
+from superscope.measure.activations import positions, subspace
+from superscope.studies import language as _language
 
 PROBLEM = "4.24"
 TITLE = "Dedicated dimensions for position"
@@ -175,7 +177,7 @@ def causal(model: LanguageModel, basis: np.ndarray, foreign: list[np.ndarray], c
 def _previous_token(model: LanguageModel, rows: np.ndarray, hook: Any) -> float:
     """Largest previous-token attention of a head of layer 0."""
     seen = []
-    keep = ("blocks.0.attn.hook_pattern", lambda value, hook: seen.append(heads.previous_token(value)))
+    keep = ("blocks.0.attn.hook_pattern", lambda value, hook: seen.append(attention.previous_token(value)))
     model.loss(rows_to_tensor(rows), [*([hook] if hook else []), keep])
     return float(seen[0].max())
 
@@ -246,32 +248,32 @@ def run(config: Config, lab: Lab) -> Findings:
     claims = [
         stats.claim(
             "compact", "At most 20 dimensions hold 95% of the variance of the positional embeddings", each("k95"), "<= 20",
-            stats.Control("initial W_pos", each("k95_init"), "before training the rows are independent noise"), gate.passed,
+            stats.Arm("initial W_pos", each("k95_init"), "before training the rows are independent noise"), gate.passed,
         ),
         stats.claim(
             "curve", "A smooth curve (a helix of at most four turns) explains at least 80% of the first three components",
             each("helix"), ">= 0.8",
-            stats.Control("rows in random order", each("helix_permuted"), "same spectrum, no order along t"), gate.passed,
+            stats.Arm("rows in random order", each("helix_permuted"), "same spectrum, no order along t"), gate.passed,
             note="Prior work gives no number for small models; 0.8 was fixed before the first model was measured.",
         ),
         stats.claim(
             "helix", "The curve turns: a helix explains at least 0.2 more of the first three components than cubics in t do",
             each("beyond cubic"), ">= 0.2",
-            stats.Control("random walks", stats.estimate(beyond, unit="walks"), "smooth, but turning nowhere in particular"),
+            stats.Arm("random walks", stats.estimate(beyond, unit="walks"), "smooth, but turning nowhere in particular"),
             gate.passed,
             note="Added after the first model: its curve is a ramp, and in a review random walks passed a rule on turns alone.",
         ),
         stats.claim(
             "dedicated", "Token embeddings have less than half the variance in the subspace that chance would give",
             each("dedication"), "< 0.5",
-            stats.Control("positional subspace of another seed", each("dedication_foreign"), "reserved in another model"),
+            stats.Arm("positional subspace of another seed", each("dedication_foreign"), "reserved in another model"),
             gate.passed,
             note="Unweighted over the vocabulary. The control was random subspaces first, whose mean is 1 by construction.",
         ),
         stats.claim(
             "needed", "Ablating the subspace costs more than five times what ablating a random one of the same rank costs",
             each("ratio"), "> 5",
-            stats.Control("positional subspace of another seed", each("ratio_foreign"), "needed in another model"),
+            stats.Arm("positional subspace of another seed", each("ratio_foreign"), "needed in another model"),
             gate.passed,
             note="Since a review position 0 is left alone (its row made half of the cost), and the control is no random plane.",
         ),

@@ -23,12 +23,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from superscope import lms, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import lms, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
-from superscope.lms import LanguageModel, activations, cards, load, neuroscope, planted, zoo
-from superscope.lms.judge import FIRES, Contexts, Judgement, judge
-from superscope.studies import _language
+from superscope.lms import LanguageModel, load
+from superscope.lms.model import activations
+from superscope.lms.reading import cards, neuroscope, planted
+from superscope.lms.reading.judge import FIRES, Contexts, Judgement, judge
+from superscope.lms.zoo import minis as zoo
+from superscope.studies import language as _language
 
 PROBLEM = "4.37"
 TITLE = "Are SoLU neurons easier to read?"
@@ -224,24 +228,24 @@ def run(config: Config, lab: Lab) -> Findings:
             "more-interpretable", "A larger share of SoLU neurons (before their LayerNorm) is interpretable than of "
             "GELU neurons",
             difference(share), "> 0",
-            stats.Control(rotated, difference(share, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
+            stats.Arm(rotated, difference(share, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
             gate.passed,
         ),
         stats.claim(
             "higher-score", "The mean score of the rule judge is higher for SoLU neurons than for GELU "
             "neurons", difference(mean), "> 0",
-            stats.Control(rotated, difference(mean, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
+            stats.Arm(rotated, difference(mean, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
             gate.passed,
         ),
         stats.claim(
             "loss-parity", "It costs at most 0.05 nats per token either way", gap, f"within [{-PARITY}, {PARITY}]",
-            stats.Control("the first GELU model before half of its training", stats.exact(early), "less training costs loss"),
+            stats.Arm("the first GELU model before half of its training", stats.exact(early), "less training costs loss"),
             gate.passed,
         ),
         stats.claim(
             "top-flatters", "Neurons score higher on top contexts than on as many contexts with firings from their whole range",
             stats.estimate([flattery(n) for p in pairs for n in p], unit="models"), "> 0",
-            stats.Control(
+            stats.Arm(
                 "initial models",
                 stats.estimate([flattery(n, "init") for n in pairs[0]], unit="models"),
                 "neurons that stand for nothing have no better end",

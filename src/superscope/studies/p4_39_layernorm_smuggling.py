@@ -21,16 +21,17 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata, spearmanr
 
-from superscope import plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
 from superscope.lms import LanguageModel, load
-from superscope.lms.corpus import Rows, Split
-from superscope.lms.interventions import replace_with
-from superscope.lms.model import rows_to_tensor
-from superscope.lms.tokenizer import CHAR_CLASSES
-from superscope.measure import smuggling
-from superscope.studies import _language
+from superscope.lms.corpus.splits import Rows, Split
+from superscope.lms.corpus.tokenizer import CHAR_CLASSES
+from superscope.lms.model.interventions import replace_with
+from superscope.lms.model.language_model import rows_to_tensor
+from superscope.measure.activations import smuggling
+from superscope.studies import language as _language
 
 PROBLEM = "4.39"
 TITLE = "What the LayerNorm after a SoLU lets through"
@@ -256,14 +257,14 @@ def run(config: Config, lab: Lab) -> Findings:
         stats.claim(
             "diffuse-where-amplified",
             "Where the LayerNorm amplifies more, the effect is spread over more neurons than in plain SoLU of the same start",
-            difference(""), "< 0", stats.Control("initial models", difference("init"), "nothing was learned"), gate.passed,
+            difference(""), "< 0", stats.Arm("initial models", difference("init"), "nothing was learned"), gate.passed,
             note="A difference since a review: quiet tokens are diffuse in any layer, so a correlation alone shows nothing.",
         ),
         stats.claim(
             "clamp", "Clamping the scale adds more than twice as much loss to low-norm as to high-norm tokens, beyond "
             "shuffled scales",
             each(solu, "clamp over null"), "> 0",
-            stats.Control("one shuffle of the scales", each(solu, "shuffled over null"), "low and high mean nothing"),
+            stats.Arm("one shuffle of the scales", each(solu, "shuffled over null"), "low and high mean nothing"),
             gate.passed,
             note="Measured from the 97.5% quantile of 200 shuffles.",
         ),
@@ -271,7 +272,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "diffuse-features", "Features told better on low-norm tokens are supported by more neurons (Spearman over "
             "features above 0)",
             each(solu, "feature correlation"), "> 0",
-            stats.Control("untrained model", each(init, "feature correlation"), "no feature was learned"), gate.passed,
+            stats.Arm("untrained model", each(init, "feature correlation"), "no feature was learned"), gate.passed,
         ),
     ]  # fmt: skip
     every = list(found.values())

@@ -22,13 +22,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from superscope import lms, plots, stats
-from superscope.findings import Figure, Findings, Gate
+from superscope import lms, plots
+from superscope.evidence import stats
+from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
-from superscope.lms import activations, load
-from superscope.lms.consumers import Correlation
-from superscope.lms.model import LanguageModel
-from superscope.studies import _language
+from superscope.lms import load
+from superscope.lms.model import activations
+from superscope.lms.model.consumers import Correlation
+from superscope.lms.model.language_model import LanguageModel
+from superscope.studies import language as _language
 
 PROBLEM = "4.40"
 TITLE = "The same start, another activation: the same neurons?"
@@ -156,26 +158,26 @@ def run(config: Config, lab: Lab) -> Findings:
         stats.claim(
             "keeps-index", "Neurons of the same index correlate across activations: mean excess above 0.05",
             each(SAME_START, "index-matched"), "> 0.05",
-            stats.Control(OTHER_SEED, each(OTHER_SEED, "index-matched"), "no shared start, so an index means nothing"),
+            stats.Arm(OTHER_SEED, each(OTHER_SEED, "index-matched"), "no shared start, so an index means nothing"),
             gate.passed,
         ),
         stats.claim(
             "totally-different", "Yet under 5% of the neurons are the same one (excess correlation with their namesake "
             "above 0.5)",
             each(SAME_START, "same by index"), "< 0.05",
-            stats.Control(ITSELF, each(ITSELF, "same by index"), "a model keeps all its neurons"), gate.passed,
+            stats.Arm(ITSELF, each(ITSELF, "same by index"), "a model keeps all its neurons"), gate.passed,
             note="The guess of the question (totally different), made exact with the criterion of Universal Neurons.",
         ),
         stats.claim(
             "namesake-is-best", "For at least 5% of the neurons the best match anywhere is the one of the same index "
             "(chance: 0.2%)",
             each(SAME_START, "namesake is best"), ">= 0.05",
-            stats.Control(OTHER_SEED, each(OTHER_SEED, "namesake is best"), "no shared start"), gate.passed,
+            stats.Arm(OTHER_SEED, each(OTHER_SEED, "namesake is best"), "no shared start"), gate.passed,
         ),
         stats.claim(
             "start-matters", "With a shared start the best match anywhere is closer too: mean excess higher by more than 0.01",
             stats.estimate(extra or [np.nan], unit="pairs of models"), "> 0.01",
-            stats.Control(NEITHER, stats.estimate(extra_control or [np.nan], unit="pairs of models"), "another start"),
+            stats.Arm(NEITHER, stats.estimate(extra_control or [np.nan], unit="pairs of models"), "another start"),
             gate.passed, note="Before a review this compared with another seed of the first activation: targets, not starts.",
         ),
     ]  # fmt: skip

@@ -2,6 +2,6 @@
 
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.run import SweepRun
-from superscope.sweep.spec import Sweep
+from superscope.sweep.sweep import Sweep
 
 __all__ = ["Recipe", "Sweep", "SweepRun"]

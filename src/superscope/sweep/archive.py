@@ -14,15 +14,15 @@ import numpy as np
 
 from superscope import store
 from superscope.store import StoreError
+from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import Sweep
 from superscope.sweep.unit import Arrays, Block, output_count, result_shapes
 from superscope.toys import ModuleToy
 
 SPEC = "superscope.json"
 
 
-def dimensions(sweep: Sweep, name: str, rank: int) -> tuple[str, ...]:
+def dimensions(sweep: Grid, name: str, rank: int) -> tuple[str, ...]:
     """Names of the dimensions behind the grid axes of a result array with `rank` of them."""
     if name.startswith("history_"):
         return ("step", *dimensions(sweep, name.removeprefix("history_"), rank - 1))
@@ -39,7 +39,7 @@ def dimensions(sweep: Sweep, name: str, rank: int) -> tuple[str, ...]:
 class MemoryArchive:
     """Results of a sweep that is not stored."""
 
-    def __init__(self, sweep: Sweep, recipe: Recipe, blocks: list[Block], engine: str):
+    def __init__(self, sweep: Grid, recipe: Recipe, blocks: list[Block], engine: str):
         self.blocks, self.engine, self.notes = blocks, engine, list[str]()
         shapes = result_shapes(sweep, recipe)
         self.arrays: Arrays = {name: np.full((*sweep.shape, *tail), np.nan, np.float32) for name, tail in shapes.items()}
@@ -58,7 +58,7 @@ class MemoryArchive:
 class ZarrArchive:
     """Results of a sweep in a folder; `blocks` and `engine` of an existing store win over the ones asked for."""
 
-    def __init__(self, path: Path, sweep: Sweep, recipe: Recipe, blocks: list[Block], engine: str):
+    def __init__(self, path: Path, sweep: Grid, recipe: Recipe, blocks: list[Block], engine: str):
         self.path, self.notes = Path(path), list[str]()
         self._sweep, self._recipe = sweep, recipe
         wanted = {"spec": sweep.describe(), "recipe": store.plain(_recipe_dict(recipe)), "engine": engine}
@@ -149,7 +149,7 @@ class ZarrArchive:
 def read_spec(path: Path) -> dict[str, Any]:
     """The sealed description of a store; raises StoreError when it is damaged or of another format."""
     found = store.read_sealed(Path(path) / SPEC)
-    from superscope.sweep.spec import FORMAT
+    from superscope.sweep.grid import FORMAT
 
     if found["spec"].get("format") != FORMAT:
         raise StoreError(f"{path} was written in format {found['spec'].get('format')}, this is format {FORMAT}: train it again")

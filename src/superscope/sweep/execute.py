@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from superscope.sweep.archive import MemoryArchive, ZarrArchive
+from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.run import SweepRun, assemble
-from superscope.sweep.spec import Sweep
 from superscope.sweep.unit import Arrays, Progress, blocks, choose_engine, estimate_bytes, train_unit
 
 EXECUTORS = ("local", "ray")
 
 
 def train(
-    sweep: Sweep,
+    sweep: Grid,
     recipe: Recipe,
     engine: str,
     executor: str,
@@ -33,7 +33,7 @@ def train(
     progress: bool,
     device: str,
 ) -> SweepRun:
-    """See Sweep.train."""
+    """See Grid.train."""
     if executor not in EXECUTORS:
         raise ValueError(f"executor={executor!r} is unknown: known are {', '.join(EXECUTORS)}")
     chosen, why = choose_engine(sweep, recipe, engine, device)
@@ -62,7 +62,7 @@ def train(
     return run
 
 
-def check_memory(sweep: Sweep, recipe: Recipe) -> None:
+def check_memory(sweep: Grid, recipe: Recipe) -> None:
     """Refuse, before starting, what cannot fit even in the smallest units."""
     need = estimate_bytes(sweep, recipe)
     try:
@@ -89,7 +89,7 @@ class _StoppedError(Exception):
 
 
 def _threads(
-    sweep: Sweep,
+    sweep: Grid,
     recipe: Recipe,
     units: list[tuple[int, Any]],
     engine: str,
@@ -146,7 +146,7 @@ def single_torch_thread(engine: str) -> Iterator[None]:
 
 
 def _ray(
-    sweep: Sweep,
+    sweep: Grid,
     recipe: Recipe,
     units: list[tuple[int, Any]],
     engine: str,

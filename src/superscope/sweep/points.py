@@ -1,6 +1,7 @@
 """Weighted points: the one abstraction that all engines train on and all losses are evaluated on.
 
 A stream of points is a function of (what the inputs are, a key, the step). Steps are drawn in blocks of fixed size, each
+from superscope.inputs.strata import StratifiedPlan
 from its own counter, so that any part of a stream can be drawn again without the rest.
 """
 
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from superscope.features import SparseFeatures, describe
+from superscope.inputs.features import SparseFeatures, describe
+from superscope.inputs.strata import StratifiedPlan
 from superscope.store import digest
-from superscope.strata import StratifiedPlan
+from superscope.sweep.grid import SEED_BLOCK, Instance, generator
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import SEED_BLOCK, Instance, generator
 from superscope.toys import TwoLayer, get_target
 
 BLOCK_FLOATS = 1 << 21  # floats of x in one block of steps: 8 MB
@@ -49,7 +50,9 @@ class PointBlock:
 
 def sampler(inputs: SparseFeatures, recipe: Recipe) -> StratifiedPlan | None:
     """The stratified plan of a recipe, or None where it samples plainly."""
-    return inputs.stratified(recipe.points_for(inputs.n)) if recipe.sampling == "stratified" and not inputs.groups else None
+    return (
+        StratifiedPlan(inputs, recipe.points_for(inputs.n)) if recipe.sampling == "stratified" and not inputs.groups else None
+    )
 
 
 def points_per_step(inputs: SparseFeatures, recipe: Recipe) -> int:
@@ -115,5 +118,5 @@ def evaluation_points(inputs: SparseFeatures) -> tuple[np.ndarray, np.ndarray]:
     if inputs.groups:
         x = inputs.draw(rng, EVAL_SETS * count).reshape(EVAL_SETS, count, inputs.n)
         return x, np.full(count, 1 / count)
-    plan = inputs.stratified(count)
+    plan = StratifiedPlan(inputs, count)
     return plan.draw(rng, EVAL_SETS), plan.weight

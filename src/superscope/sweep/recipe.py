@@ -66,6 +66,11 @@ class Recipe:
         plain = {"steps": 10_000, "points": 1024, "lr": 1e-3, "schedule": "constant", "sampling": "plain", "shared": False}
         return cls(**{**plain, **changes})
 
+    @classmethod
+    def careful(cls, steps: int, lr: float = 5e-3, **changes: Any) -> Recipe:
+        """A long warm-up and a moderate learning rate: for toys whose outputs can be switched off early (`toys.aligned`)."""
+        return cls(steps=steps, lr=lr, warmup=0.3, **changes)
+
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""
         return replace(self, **changes)

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from superscope.sweep.archive import dimensions
+from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import Sweep
 from superscope.toys import TwoLayer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SweepRun:
     engine: what trained it. notes: what a reader of the results should know. failed: networks whose loss is not finite.
     """
 
-    def __init__(self, sweep: Sweep, recipe: Recipe, data: xr.Dataset, engine: str, notes: list[str], failed: list[str]):
+    def __init__(self, sweep: Grid, recipe: Recipe, data: xr.Dataset, engine: str, notes: list[str], failed: list[str]):
         self.sweep, self.recipe, self.data, self.engine, self.notes, self.failed = (
             sweep,
             recipe,
@@ -50,6 +50,9 @@ class SweepRun:
         raise AttributeError(
             f"SweepRun has no {name!r}; it has {', '.join(map(str, self.data.data_vars))} and .data, .best(), .forward()"
         )
+
+    def __fingerprint__(self) -> tuple[str, str, list[str]]:
+        return self.sweep.digest(self.recipe), self.engine, list(map(str, self.data.sizes.items()))
 
     def __repr__(self) -> str:
         grid = ", ".join(f"{k}: {v}" for k, v in zip(self.sweep.axes, self.sweep.shape, strict=True))
@@ -125,7 +128,7 @@ def _index(axis: list[Any], value: Any) -> int:
     return int(np.argmin(np.abs(np.asarray(axis, dtype=float) - float(value))))
 
 
-def assemble(sweep: Sweep, recipe: Recipe, arrays: Mapping[str, Any], engine: str, notes: list[str]) -> SweepRun:
+def assemble(sweep: Grid, recipe: Recipe, arrays: Mapping[str, Any], engine: str, notes: list[str]) -> SweepRun:
     """Label the arrays of an archive and look for networks that diverged."""
     axes = sweep.axes
     coords: dict[str, Any] = dict(axes)

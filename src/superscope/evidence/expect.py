@@ -1,0 +1,227 @@
+"""What a study expects, written down before its numbers: rows that say which column of which arm must satisfy which rule.
+
+A study's measuring function yields one row per arm and replicate. Null and plant are the SAME column of other arms, so the
+three are measured by the same code. `judge` makes the claims, `gate` the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from superscope.errors import UserError
+from superscope.evidence import estimate as estimates
+from superscope.evidence.claim import GATE_FAILED, Arm, Claim, Power
+from superscope.evidence.estimate import FEW, Estimate
+from superscope.evidence.findings import Gate
+from superscope.evidence.rule import Rule
+
+Stat = Literal["mean", "median", "share"]
+
+
+class ExpectationError(UserError, ValueError):
+    """An expectation that cannot be judged as it is written; the message says which row and why."""
+
+
+@dataclass(frozen=True)
+class Expect:
+    """One row of `EXPECTED`.
+
+    statement: what is claimed, readable on its own. column: of the table. rule: see `Rule.parse`.
+    of: the measured arm, or two arms paired by replicate: "solu - gelu", "trained / untrained" (a ratio of means).
+    null: the arm that must fail the rule. It destroys one thing and keeps the rest.
+    plant: the arm that must pass it: the statement is true there by construction, and as hard to see as in the real case.
+    why: what the null takes away, and what was planted. no_plant: why no plant can be made (the page shows it as weaker).
+    constant: why a null that cannot vary may stand (it then supports nothing without a plant).
+    stat: "mean", "median", or "share" of true flags. unit: of replication; the table's column is its singular.
+    power: for a claim of absence, arms with a planted effect: how often would this measurement have found it?
+    note: what a reader should know, such as where the rule comes from.
+    """
+
+    id: str
+    statement: str
+    column: str
+    rule: str
+    of: str
+    null: str
+    plant: str = ""
+    why: str = ""
+    no_plant: str = ""
+    constant: str = ""
+    stat: Stat = "mean"
+    unit: str = "seeds"
+    power: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        Rule.parse(self.rule)
+        for name in ("id", "statement", "column", "of", "null", "why"):
+            if not getattr(self, name):
+                raise ExpectationError(f"expectation {self.id!r} has no {name}")
+        for name in ("null", "plant"):
+            if getattr(self, name) == self.of:
+                raise ExpectationError(
+                    f"expectation {self.id!r}: its {name} is its own arm, {self.of!r}; it would prove nothing"
+                )
+        if self.plant and self.plant == self.null:
+            raise ExpectationError(f"expectation {self.id!r}: null and plant are the same arm, {self.null!r}")
+        if not self.plant and not self.no_plant:
+            raise ExpectationError(f"expectation {self.id!r} has no plant and no_plant does not say why none can be made")
+        if self.stat not in ("mean", "median", "share"):
+            raise ExpectationError(f"expectation {self.id!r}: stat {self.stat!r} is none of 'mean', 'median', 'share'")
+
+    @property
+    def replicates(self) -> int:
+        """The fewest replicates that can decide it: a rule that asks for a sign alone needs an interval."""
+        return FEW if Rule.parse(self.rule).only_a_sign else 2
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of a study's gate: a column of an arm that must satisfy a rule, in every replicate or on average.
+
+    A gate asks whether the phenomenon exists at all, and whether the instrument sees a planted one and no null.
+    """
+
+    statement: str
+    column: str
+    rule: str
+    of: str
+    by: Literal["every", "mean"] = "every"
+    unit: str = "seeds"
+
+    def __post_init__(self) -> None:
+        Rule.parse(self.rule)
+        if self.by not in ("every", "mean"):
+            raise ExpectationError(f"check {self.statement!r}: by={self.by!r} is neither 'every' nor 'mean'")
+
+
+def plain_rows(rows: Iterable[Expect | Check]) -> list[dict[str, Any]]:
+    """Rows as JSON types, for seals."""
+    return [asdict(row) for row in rows]
+
+
+def judge(
+    table: pd.DataFrame | Sequence[pd.DataFrame], expected: Sequence[Expect], gate: Gate, notes: dict[str, str] | None = None
+) -> list[Claim]:
+    """The claims of `expected` from a table with the columns "arm", the replicate ("seed", "model", ...) and what was measured.
+
+    Several tables are stacked. notes: by id, what the numbers of this run add to a row's note.
+    Raises ExpectationError for a missing column or arm, unpaired replicates, or fewer replicates than a rule needs.
+    """
+    whole = _stacked(table)
+    return [_judged(whole, row, gate, (notes or {}).get(row.id, "")) for row in expected]
+
+
+def gate(table: pd.DataFrame | Sequence[pd.DataFrame], checks: Sequence[Check]) -> Gate:
+    """The gate: passed when every check holds; `measured` has the worst replicate (or the mean) of each."""
+    whole, measured, failed = _stacked(table), {}, []
+    for check in checks:
+        rule = Rule.parse(check.rule)
+        values = _arm(whole, check.of, check.column, check.unit, f"check {check.statement!r}").to_numpy(float)
+        if check.by == "mean":
+            values = np.array([values.mean()])
+        worst = values.min() if rule.hi == np.inf else values.max() if rule.lo == -np.inf else values.mean()
+        measured[f"{check.column} of {check.of}"] = float(worst)
+        if not all(rule.holds(value) for value in values):
+            failed.append(check.statement)
+    return Gate("; ".join(f"{check.statement} ({check.rule})" for check in checks), not failed, measured, failed)
+
+
+def _judged(table: pd.DataFrame, row: Expect, gate: Gate, note: str) -> Claim:
+    found = _estimate(table, row, row.of)
+    if found.n < row.replicates and gate.passed:
+        raise ExpectationError(
+            f"expectation {row.id!r}: '{row.rule}' asks for {row.replicates} {row.unit} or more, there are {found.n}: with "
+            "so few a sign comes out by chance; give more, or ask for the size of an effect"
+        )
+    null = Arm(row.null, _estimate(table, row, row.null), row.why, row.constant)
+    plant = Arm(row.plant, _estimate(table, row, row.plant), row.why) if row.plant else None
+    power = []
+    for arm in row.power:
+        values = _values(table, arm, row).to_numpy(float)
+        held = sum(Rule.parse(row.rule).holds(value) for value in values)
+        power.append(Power(arm, len(values) - held, len(values)))
+    return Claim(
+        row.id,
+        row.statement,
+        found,
+        Rule.parse(row.rule),
+        null,
+        plant,
+        row.no_plant,
+        tuple(power),
+        "" if gate.passed else GATE_FAILED,
+        note=" ".join(part for part in (row.note, note) if part),
+        column=row.column,
+        of=row.of,
+        strict=True,
+    )
+
+
+def _estimate(table: pd.DataFrame, row: Expect, arm: str) -> Estimate:
+    """The estimate of one arm, or of two paired ones."""
+    pair = None if (table.arm == arm).any() else _pair(arm)
+    if pair is None:
+        values = _values(table, arm, row).to_numpy(float)
+        if row.stat == "share":
+            return estimates.fraction(values, unit=row.unit)
+        return estimates.estimate(values, row.stat, unit=row.unit)
+    one, sign, other = pair
+    a, b = (_values(table, name, row) for name in (one, other))
+    if set(a.index) != set(b.index):
+        odd = sorted(map(str, set(a.index) ^ set(b.index)))
+        raise ExpectationError(
+            f"expectation {row.id!r}: {arm!r} is paired by {row.unit}, but only one of the two arms has {', '.join(odd[:5])}"
+        )
+    stat = "median" if row.stat == "median" else "mean"
+    pairing = estimates.estimate_difference if sign == "-" else estimates.estimate_ratio
+    return pairing(a.to_numpy(float), b.loc[a.index].to_numpy(float), paired=True, stat=stat, unit=row.unit)
+
+
+def _values(table: pd.DataFrame, arm: str, row: Expect) -> pd.Series:
+    if (pair := _pair(arm)) and not (table.arm == arm).any():
+        a, b = (_values(table, name, row) for name in (pair[0], pair[2]))
+        return a - b.loc[a.index] if pair[1] == "-" else a / b.loc[a.index]
+    return _arm(table, arm, row.column, row.unit, f"expectation {row.id!r}")
+
+
+def _pair(arm: str) -> tuple[str, str, str] | None:
+    for sign in ("-", "/"):
+        one, found, other = arm.partition(f" {sign} ")
+        if found:
+            return one, sign, other
+    return None
+
+
+def _arm(table: pd.DataFrame, arm: str, column: str, unit: str, who: str) -> pd.Series:
+    """Values of a column in an arm, by replicate. Rows that leave the column empty belong to other measurements."""
+    if column not in table:
+        raise ExpectationError(f"{who}: the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    rows = table[table.arm == arm]
+    if rows.empty:
+        raise ExpectationError(f"{who}: no row has the arm {arm!r}; there are {', '.join(map(repr, table.arm.unique()))}")
+    key = unit.removesuffix("s")
+    if key not in rows or rows[key].isna().all():
+        raise ExpectationError(f"{who}: the replicates are {unit}, but arm {arm!r} has no column {key!r} that names them")
+    rows = rows[[key, column]].dropna(subset=[key])
+    measured = rows.dropna(subset=[column])
+    if measured.empty:
+        raise ExpectationError(f"{who}: arm {arm!r} has no value of {column!r}")
+    if measured[key].duplicated().any():
+        twice = measured[key][measured[key].duplicated()].iloc[0]
+        raise ExpectationError(f"{who}: arm {arm!r} has {column!r} twice for {key} {twice!r}; one row per arm and replicate")
+    lost = [name for name in rows[key].unique() if name not in set(measured[key])]  # NaN everywhere: measured, and no number
+    return pd.concat([measured.set_index(key)[column], pd.Series(np.nan, index=lost, dtype=float)]).astype(float)
+
+
+def _stacked(table: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
+    frames = [table] if isinstance(table, pd.DataFrame) else list(table)
+    for frame in frames:
+        if "arm" not in frame:
+            raise ExpectationError(f"a table of measurements needs a column 'arm'; it has {', '.join(map(str, frame.columns))}")
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)

@@ -1,0 +1,40 @@
+"""Where findings lie: ``<out>/<problem>/<preset>-<digest>/``, the user's own and those that come with superscope."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from superscope import store
+
+DEFAULT_OUT = Path("runs")
+FINDINGS = "findings.json"
+
+
+def run_folder(out: Path | str | None, problem: str, preset: str, config: Any, seed: int) -> Path:
+    """``<out>/<problem>/<preset>-<digest of config and seed>``."""
+    key = store.digest({"problem": problem, "config": config, "seed": seed})[:10]
+    return Path(out or DEFAULT_OUT) / problem / f"{preset}-{key}"
+
+
+def bundled_results() -> Path | None:
+    """The recorded findings that come with superscope, if any do."""
+    folder = store.shipped("results")
+    return folder if folder.is_dir() else None
+
+
+def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:
+    """Folders of `problem` under `out` that hold findings, newest first (by the time they were finished)."""
+    root = Path(out or DEFAULT_OUT) / problem
+    folders = [path.parent for path in sorted(root.glob(f"*/{FINDINGS}"))]
+    return sorted(folders, key=lambda folder: str(store.read_json(folder / FINDINGS).get("finished", "")), reverse=True)
+
+
+def latest(problem: str, out: Path | str | None = None, preset: str | None = None) -> Path | None:
+    """The newest finished run of `problem`: the user's own when there is one, else the bundled one, else None."""
+    for root in (Path(out or DEFAULT_OUT), bundled_results()):
+        runs = finished_runs(problem, root) if root is not None else []
+        runs = [folder for folder in runs if preset is None or folder.name.startswith(f"{preset}-")]
+        if runs:
+            return runs[0]
+    return None

@@ -1,0 +1,1 @@
+"""Language models to look into: loading, controls, hooks, activations, interventions."""

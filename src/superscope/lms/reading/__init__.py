@@ -1,0 +1,1 @@
+"""Reading neurons: reports over a corpus, short rules and their judge, blinded cards, planted units."""

@@ -1,0 +1,179 @@
+"""Units whose concepts are known: synthetic activations on real text, to test and to calibrate judges and metrics of
+polysemanticity.
+
+A planted unit fires on `m` concepts that have (almost) no token in common, each in equally many documents, with misses, false
+firings and noise. m = 1 is monosemantic; 0 fires on random tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from superscope.lms.corpus.generated import SEGMENTS
+from superscope.lms.corpus.splits import Split
+from superscope.lms.corpus.tokenizer import CHAR_CLASSES
+from superscope.lms.corpus.wordclasses import forms
+from superscope.lms.reading.judge import Contexts, Judgement, judge
+
+BEFORE, AFTER = 40, 10
+_COMMONEST = 0.08  # a concept on more of the tokens is no concept
+_OVERLAP = 0.05
+MISSES = 0.1  # share of a concept's tokens on which the unit is silent, unless said otherwise
+FALSE = 0.2  # false firings per document with a true one, on random tokens
+RANDOM_RATE = 0.005  # firings per token of a unit without any concept
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A property of tokens: `where` (token,) bool."""
+
+    name: str
+    where: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlantedUnit:
+    """`activations` (token,) float32 of a unit with the concepts named."""
+
+    concepts: tuple[str, ...]
+    activations: np.ndarray
+
+    @property
+    def m(self) -> int:
+        return len(self.concepts)
+
+
+def concepts(split: Split, fewest_documents: int = 20, most: int = 400) -> list[Concept]:
+    """Concepts of many kinds that occur in enough documents and on few enough tokens: words, pairs, character classes,
+    segments, genre with character class."""
+    form = forms(split.tokenizer)
+    here = form.of[split.tokens]
+    out: list[Concept] = []
+
+    def add(name: str, where: np.ndarray) -> None:
+        if 0 < where.mean() <= _COMMONEST and len(np.unique(split.document[where])) >= fewest_documents:
+            out.append(Concept(name, where))
+
+    classes = split.char_class
+    for k, name in enumerate(CHAR_CLASSES):
+        if name == "special":  # BOS opens every document
+            continue
+        add(f"characters: {name}", classes == k)
+        for g, genre in enumerate(split.genres):
+            add(f"{name} in {genre}", (classes == k) & (split.genre == g))
+    for k, name in enumerate(SEGMENTS[1:], 1):
+        add(f"in {name}", split.segment == k)
+    count = np.bincount(here)
+    for k in np.argsort(-count, kind="stable")[: most // 2]:
+        if any(c.isalpha() for c in form.names[k]):
+            add(f"token {form.names[k]!r}", here == k)
+    same = np.concatenate([[False], split.document[1:] == split.document[:-1]])
+    pair = np.concatenate([[-1], here[:-1].astype(np.int64) * len(form.names) + here[1:]])
+    pair[~same] = -1
+    found, count = np.unique(pair, return_counts=True)
+    for k in np.argsort(-count, kind="stable")[: most // 2]:
+        if found[k] >= 0:
+            a, b = divmod(int(found[k]), len(form.names))
+            if any(c.isalpha() for c in form.names[a] + form.names[b]):
+                add(f"{form.names[b]!r} after {form.names[a]!r}", pair == found[k])
+    return out
+
+
+def unit(
+    split: Split, chosen: Sequence[Concept], seed: int, noise: float = 0.03, misses: float = MISSES, false: float = FALSE
+) -> PlantedUnit:
+    """Activations of a unit with these concepts: 0.71 to 1 on them, thinned so that each fires in equally many documents.
+
+    noise: standard deviation of the background. misses: share of a concept's tokens that are silent. false: false
+    firings (0.3 to 1) per document with a true one.
+    """
+    rng = np.random.default_rng([seed, 31])
+    values = np.abs(rng.normal(0, noise, len(split)))
+    having = [np.unique(split.document[c.where]) for c in chosen]
+    fewest = min((len(h) for h in having), default=0)
+    count = int(false * fewest * len(chosen)) if chosen else int(RANDOM_RATE * len(split))
+    values[rng.choice(len(split), count, replace=False)] = rng.uniform(0.3, 1.0, count)
+    for concept, documents in zip(chosen, having, strict=True):
+        keep = np.zeros(len(split.documents), dtype=bool)
+        keep[rng.choice(documents, fewest, replace=False)] = True
+        # A concept that is thinned out would be a wrong rule where it is silenced, so the commonest ones are left out by
+        # `draw`.
+        on = concept.where & keep[split.document] & (rng.random(len(split)) > misses)
+        # Strength belongs to the document: were it drawn per token, the densest concept would own all the top documents.
+        strength = rng.uniform(0.75, 1.0, len(split.documents))[split.document[on]]
+        values[on] = strength * rng.uniform(0.95, 1.0, int(on.sum()))
+    return PlantedUnit(tuple(c.name for c in chosen), values.astype(np.float32))
+
+
+def draw(
+    split: Split, m: int, count: int, seed: int, known: Sequence[Concept] | None = None, **noise: float
+) -> list[PlantedUnit]:
+    """`count` planted units of `m` concepts each, concepts of a unit pairwise (almost) disjoint and of like spread.
+
+    noise: options of `unit`.
+    """
+    rng = np.random.default_rng([seed, m, 17])
+    pool = list(known if known is not None else concepts(split))
+    if len(pool) < max(m, 1):
+        raise ValueError(
+            f"the text has {len(pool)} concepts that are neither rare nor everywhere; {m} were asked for: use more text"
+        )
+    spread = np.array([len(np.unique(split.document[c.where])) for c in pool])
+    out = []
+    for number in range(count):
+        chosen: list[int] = []
+        for widen in (1.5, 3.0, 10.0, np.inf):
+            for k in rng.permutation(len(pool)):
+                if len(chosen) == m:
+                    break
+                alike = not chosen or max(spread[k], spread[chosen[0]]) <= widen * min(spread[k], spread[chosen[0]])
+                if alike and k not in chosen and all(_apart(pool[k], pool[j]) for j in chosen):
+                    chosen.append(int(k))
+        out.append(unit(split, [pool[k] for k in chosen], seed * 1000 + number, **noise))
+    return out
+
+
+def _apart(a: Concept, b: Concept) -> bool:
+    return bool((a.where & b.where).sum() <= _OVERLAP * min(a.where.sum(), b.where.sum()))
+
+
+def contexts(split: Split, activations: np.ndarray, top: int = 20, background: int = 40, seed: int = 0) -> Contexts:
+    """What `neuroscope` would keep of activations (token,): the top documents, and windows around random tokens."""
+    starts = split.documents["start"].to_numpy()
+    ends = starts + split.documents["length"].to_numpy() - 1
+    high = np.maximum.reduceat(activations, starts)
+    best = np.argsort(-high, kind="stable")[:top]
+    peaks = [starts[d] + int(np.argmax(activations[starts[d] : ends[d] + 1])) for d in best]
+    peak = np.concatenate([peaks, np.random.default_rng([seed, 5]).integers(0, len(split), background)]).astype(np.int64)
+    place = peak[:, None] + np.arange(-BEFORE, AFTER + 1)
+    document = split.document[peak]
+    place[(place < starts[document][:, None]) | (place > ends[document][:, None])] = -1
+    values = np.where(place >= 0, activations[place], np.nan)
+    return Contexts(split, place, values)
+
+
+def judged(split: Split, ms: Sequence[int], count: int, seed: int, **options: int) -> dict[int, list[Judgement]]:
+    """m -> the judge's verdicts on `count` planted units of m concepts."""
+    known = concepts(split, **options)
+    return {m: [judge(contexts(split, u.activations)) for u in draw(split, m, count, seed, known)] for m in ms}
+
+
+def auc(higher: Sequence[float], lower: Sequence[float]) -> float:
+    """Probability that one of the first is larger than one of the second, ties half."""
+    a, b = np.asarray(higher)[:, None], np.asarray(lower)[None]
+    return float(((a > b) + 0.5 * (a == b)).mean())
+
+
+def threshold(verdicts: dict[int, list[Judgement]]) -> float:
+    """The score that best parts planted monosemantic units (m = 1) from polysemantic ones: the middle of the cuts that make
+    the sum of both rates largest."""
+    mono = np.array([j.score for j in verdicts[1]])
+    poly = np.array([j.score for m, many in verdicts.items() if m > 1 for j in many])
+    scores = np.unique(np.concatenate([mono, poly]))
+    cuts = (scores[1:] + scores[:-1]) / 2 if len(scores) > 1 else scores
+    gain = np.array([(mono >= c).mean() - (poly >= c).mean() for c in cuts])
+    best = cuts[gain >= gain.max() - 1e-12]
+    return float(best[len(best) // 2])

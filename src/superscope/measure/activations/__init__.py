@@ -1,0 +1,1 @@
+"""Numbers about activations and the components that make them: heads, positions, probes, rays, subspaces."""

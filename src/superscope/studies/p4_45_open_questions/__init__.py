@@ -1,0 +1,160 @@
+"""4.45: the open questions at the end of Toy Models of Superposition, and three of them answered.
+
+Question 3, are there models with a closed form: the loss of the antipodal pair n=2, m=1 is integrated by hand
+(`measure.antipodal`) and minimised in its two variables; trained networks must have its norms, its continuous shrinking and the
+exact boundary at which the lesser feature is dropped.
+Question 10, is the phase change that of compressed sensing: the Donoho-Tanner curve is laid over the plane of dimensions per
+feature and active features per dimension, together with where networks pack and where an ideal decoder can read what they
+packed. Question 1, is there a statistical test: rays in activations are counted (`measure.rays`) in models whose weights say
+what is true.
+
+Thresholds were fixed before the study ran; the closed form, the decoder and the ray test were first tried on planted objects.
+All other questions stand in a table, with the studies of this catalogue that speak to them and what was recorded there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import superscope as ss
+from superscope import catalogue, measure
+from superscope.evidence import findings, records
+from superscope.evidence.findings import Findings, Gate
+from superscope.lab import Lab
+from superscope.studies.p4_45_open_questions.ray_test import testing
+from superscope.studies.p4_45_open_questions.sensing import IMPORTANCE, sensing_limits
+from superscope.studies.p4_45_open_questions.solver import exact_solver
+
+if TYPE_CHECKING:
+    from superscope.studies.part import Part
+
+PROBLEM = "4.45"
+TITLE = "The open questions at the end of Toy Models"
+QUESTION = (
+    "Three of the open questions that close Toy Models of Superposition: is there a closed form, is the phase change that of "
+    "compressed sensing, and is there a statistical test for superposition?"
+)
+ASSUMPTIONS = [
+    "Closed form: two equally important, independent, uniform features in one dimension; a symmetric pair, which is the "
+    "optimum up to a density of about 0.706. Nothing is claimed about more features.",
+    "Donoho-Tanner: the curve is a limit of large n for codes in general position; networks here have a few dozen "
+    "features, so a Gaussian code of the same size stands beside every learned one. 'Packing' is a count of directions "
+    "with norm above one half.",
+    "Test: the origin (nothing on) is known, features are independent and never negative, and values differ widely from input "
+    "to input: U[0, 1] here. Truth is counted in the weights (norm above half of the largest).",
+]
+DISANALOGIES = [
+    "In a language model the origin is not known, features need not be one-sided, and features with a common cause, "
+    "however rare, make rays of their own: a count above the number of dimensions would need these excluded first.",
+    "With thousands of dimensions and features that are hardly ever alone, as in a residual stream, the ray test has no "
+    "power; it is meant for bottlenecks of a few dimensions and sparse inputs.",
+    "A mean squared error weighs large features most; the phase boundaries are those of that loss, not of next-token "
+    "prediction.",
+]
+
+# The questions in the order of the paper (arXiv 2209.10652, "Open Questions"), and where this catalogue speaks to each.
+QUESTIONS = [
+    ("Is there a statistical test for catching superposition?", ("4.45",)),
+    ("How can it be controlled whether superposition and polysemanticity occur?", ("4.1", "4.10", "4.37", "4.39")),
+    ("Are there models of superposition with a closed-form solution?", ("4.45", "tms")),
+    ("How realistic are these toy models?", ("4.24", "4.25", "4.28")),
+    ("Can the importance and sparsity curve of real models' features be estimated?", ("4.4",)),
+    ("Should superposition go away if models are scaled enough?", ("4.42", "4.43", "4.44")),
+    ("Are we measuring the maximally principled things?", ("tms", "4.38")),
+    ("How important are polysemantic neurons?", ("4.37", "4.38")),
+    ("How many features should be expected to be stored in superposition?", ("4.7", "4.16", "4.45")),
+    ("Does the phase change correspond to those of compressed sensing?", ("4.45",)),
+    ("How does superposition relate to non-robust features?", ("tms", "4.33")),
+    ("To what extent can useful computation be done in superposition?", ("4.2", "4.3", "4.5", "4.6", "4.13", "4.14")),
+    ("How does the structure change when features are not independent?", ("tms", "4.2", "4.20")),
+    ("Can models effectively use non-linear representations?", ("4.17",)),
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the three parts."""
+
+    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)  # importances of the lesser of two features
+    sensing_features: int = 32  # n of the Donoho-Tanner overlay
+    shares: tuple[float, ...] = (0.125, 0.25, 0.5)  # its dimensions per feature m/n
+    active: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 28)  # its mean number of active features, n x density
+    inputs: int = 30  # inputs per code given to the ideal decoder
+    test_densities: tuple[float, ...] = (0.02, 0.04, 0.06, 0.1, 0.2, 0.4)  # of the models the test is tried on
+    samples: int = 1000  # activations the test sees
+    seeds: int = 16  # seeds of every part
+    steps: int = 1500  # training steps
+
+    def __post_init__(self) -> None:
+        n = self.sensing_features
+        if not all(0 < r < 1 for r in self.ratios):
+            raise ValueError(f"ratios={self.ratios}: importances of the lesser feature lie between 0 and 1")
+        if not all(1 <= round(x * n) < n for x in self.shares):
+            raise ValueError(f"shares={self.shares}: each must leave 1 to {n - 1} dimensions for {n} features")
+        if list(self.active) != sorted(set(self.active)) or not 1 <= self.active[0] <= self.active[-1] <= n:
+            raise ValueError(f"active={self.active}: ascending numbers from 1 to {n}")
+        if not all(0 < p < 1 for p in self.test_densities):
+            raise ValueError(f"test_densities={self.test_densities}: densities lie between 0 and 1")
+
+    def seed_range(self, lab: Lab) -> range:
+        """Seed numbers: disjoint between runs with different --seed."""
+        return range(lab.seed * 1000, lab.seed * 1000 + self.seeds)
+
+
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(
+        sensing_features=64, active=(1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 56), inputs=60, seeds=32, samples=2000,
+        steps=2000,
+    ),
+    "full": Config(
+        sensing_features=128, shares=(0.0625, 0.125, 0.25, 0.5, 0.75), inputs=100, seeds=32, samples=2000, steps=4000,
+        active=(1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112),
+    ),
+}  # fmt: skip
+
+
+def questions() -> pd.DataFrame:
+    """The paper's open questions with the problems that speak to them and the verdicts recorded with this version."""
+    recorded = records.bundled_results()
+
+    def said(number: str) -> str:
+        runs = records.finished_runs(number, recorded) if recorded else []
+        if number == PROBLEM:
+            return "this page"
+        built = "not recorded" if catalogue.get(number).built else "not built"
+        return findings.read(runs[0])["verdict"] if runs else built
+
+    rows = [
+        {"": place, "question": text, "problems": ", ".join(where), "recorded": "; ".join(f"{p}: {said(p)}" for p in where)}
+        for place, (text, where) in enumerate(QUESTIONS, start=1)
+    ]
+    return pd.DataFrame(rows).rename(columns={"": "number"})
+
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Answer three questions; the gate is that these networks superpose at all when inputs are sparse."""
+    n = config.sensing_features
+    m = round(config.shares[-1] * n)
+    falling = ss.SparseFeatures(n, importance=tuple(IMPORTANCE ** np.arange(n)))
+    sweep = ss.Sweep(ss.Bottleneck(n, m), falling, over={"density": [1 / n, 1.0]}, seeds=config.seed_range(lab))
+    trained = lab.train(sweep, ss.Recipe.fast(steps=config.steps), name="gate")
+    packed = measure.features_represented(trained.W).transpose("density", "seed").values / m
+    gate = Gate(
+        f"With one of {n} features on, networks with {m} dimensions represent more than 1.2 features per dimension; with "
+        "all on, no more than that",
+        bool((packed[0] > 1.2).mean() >= 0.9 and (packed[1] <= 1.2).mean() >= 0.9),
+        {"per dimension, sparse": float(packed[0].mean()), "per dimension, dense": float(packed[1].mean())},
+    )
+    parts: list[Part] = [part(config, lab, gate.passed) for part in (exact_solver, sensing_limits, testing)]
+    return Findings(
+        gate=gate,
+        claims=[claim for part in parts for claim in part.claims],
+        figures=[figure for part in parts for figure in part.figures],
+        tables={"questions": questions()} | {name: table for part in parts for name, table in part.tables.items()},
+        summary=" ".join(part.summary for part in parts),
+    )

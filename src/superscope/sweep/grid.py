@@ -1,0 +1,252 @@
+"""The grid of a sweep: a toy, its inputs, axes over fields of either, seeds and restarts, and the networks that follow."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from superscope import fingerprint
+from superscope.inputs.features import SparseFeatures, describe
+from superscope.store import digest
+from superscope.sweep.recipe import Recipe
+from superscope.toys import ModuleToy, Target, TwoLayer
+
+FORMAT = 1  # raised whenever the meaning of a stored sweep changes
+SEED_BLOCK = 256  # this many consecutive seeds share one stream of points under Recipe(shared=True)
+RESERVED = ("seed", "restart", "hidden", "feature", "output", "step")
+
+
+def generator(counter: int, *key: Any, lane: int = 0) -> np.random.Generator:
+    """Counter-based random numbers: the stream depends on key, counter and lane alone, never on what ran before."""
+    return np.random.Generator(np.random.Philox(key=_key_bits(key), counter=[0, 0, counter, lane]))
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_bits(key: tuple[Any, ...]) -> int:
+    return int(digest(list(key))[:32], 16)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One grid point: a toy on its inputs."""
+
+    toy: TwoLayer | ModuleToy
+    inputs: SparseFeatures
+
+    @functools.cached_property
+    def data_key(self) -> str:
+        """Names what the distribution of the points depends on: everything but importance, which only weighs the loss."""
+        target = self.toy.target
+        return digest([describe(replace(self.inputs, importance=1.0)), target.name if isinstance(target, Target) else target])
+
+    @functools.cached_property
+    def toy_key(self) -> str:
+        return digest(describe_toy(self.toy))
+
+    @functools.cached_property
+    def key(self) -> str:
+        return digest([self.toy_key, describe(self.inputs)])
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One network of a sweep: what it is, and the random streams it uses."""
+
+    number: int  # flat position in (axes..., seed, restart)
+    condition: Condition
+    seed: int
+    restart: int
+    paired: bool
+    lanes: int  # networks at its grid point: seeds x restarts
+
+    @property
+    def toy(self) -> TwoLayer | ModuleToy:
+        return self.condition.toy
+
+    @property
+    def inputs(self) -> SparseFeatures:
+        return self.condition.inputs
+
+    def generator(self, counter: int, role: str) -> np.random.Generator:
+        """The instance's own random numbers: the same at every grid point when the sweep is paired."""
+        return generator(counter, role, self.seed, "" if self.paired else self.condition.key, lane=self.restart)
+
+
+def describe_toy(toy: TwoLayer | ModuleToy) -> Any:
+    """Plain description of a toy; functions appear by name."""
+    if isinstance(toy, ModuleToy):
+        loss = getattr(toy.loss, "__qualname__", None) if toy.loss else None
+        target = toy.target.name if isinstance(toy.target, Target) else toy.target
+        return {
+            "type": "ModuleToy",
+            "name": toy.name,
+            "settings": describe_mapping(toy.settings),
+            "target": target,
+            "loss": loss,
+        }
+    name = toy.target.name if isinstance(toy.target, Target) else toy.target
+    return describe(toy) | {"target": name}
+
+
+def describe_mapping(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: describe(v) if not callable(v) else getattr(v, "__qualname__", repr(v)) for k, v in sorted(settings.items())}
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """What a sweep trains (see `sweep.Sweep`).
+
+    toy: TwoLayer (Bottleneck, AbsoluteValue, ...) or ModuleToy.
+    inputs: SparseFeatures.
+    over: {field of the toy or of the inputs: values}; one axis each, in this order.
+    seeds: how many seeds, or the seed numbers themselves. Seeds are the unit of replication.
+    restarts: extra initialisations per seed; all minima are kept, `run.best("restart")` picks.
+    paired: seed s starts from the same weights at every grid point of the same shape, so that comparisons along an axis
+        are paired by seed; False draws them independently.
+    """
+
+    toy: TwoLayer | ModuleToy
+    inputs: SparseFeatures
+    over: Mapping[str, Iterable[Any]] | None = None
+    seeds: int | Iterable[int] = 1
+    restarts: int = 1
+    paired: bool = True
+
+    def __post_init__(self) -> None:
+        over = {name: list(values) for name, values in (self.over or {}).items()}
+        seeds = list(range(self.seeds)) if isinstance(self.seeds, (int, np.integer)) else [int(s) for s in self.seeds]
+        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds={self.seeds!r}: needs at least one seed, each >= 0 and named once")
+        if self.restarts < 1:
+            raise ValueError(f"restarts={self.restarts!r}: must be >= 1")
+        object.__setattr__(self, "over", over)
+        object.__setattr__(self, "seeds", seeds)
+        known = self.toy_fields | self.input_fields
+        for name, values in over.items():
+            if name not in known or name in RESERVED:
+                near = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(
+                    f"sweep axis {name!r} is no field of the toy or of its inputs: {hint}known: {', '.join(sorted(known))}"
+                )
+            if not values:
+                raise ValueError(f"sweep axis {name!r} has no values")
+        first = dict.fromkeys(over, 0)
+        for (
+            name,
+            values,
+        ) in over.items():  # every value is tried once, so that a bad one is named before training starts
+            for i in range(len(values)):
+                self.at(first | {name: i})
+
+    @functools.cached_property
+    def toy_fields(self) -> set[str]:
+        if isinstance(self.toy, ModuleToy):
+            return set(self.toy.settings) | {"target"}
+        return {f.name for f in fields(self.toy)}
+
+    @functools.cached_property
+    def input_fields(self) -> set[str]:
+        return {f.name for f in fields(self.inputs)}
+
+    def at(self, position: Mapping[str, int]) -> tuple[TwoLayer | ModuleToy, SparseFeatures]:
+        """The toy and the inputs at a grid position {axis: index}."""
+        assert self.over is not None
+        changes = {name: list(self.over[name])[i] for name, i in position.items()}
+        changes = {k: tuple(v.tolist()) if isinstance(v, np.ndarray) and v.ndim else v for k, v in changes.items()}
+        changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
+        toy_fields, input_fields = self.toy_fields, self.input_fields
+        for_toy = {k: v for k, v in changes.items() if k in toy_fields}
+        for_inputs = {k: v for k, v in changes.items() if k in input_fields}
+        if "n_features" in for_toy:
+            for_inputs["n"] = for_toy["n_features"]
+        if "n" in for_inputs and isinstance(self.toy, TwoLayer):
+            for_toy["n_features"] = for_inputs["n"]
+        toy, inputs = self.toy.replace(**for_toy), self.inputs.replace(**for_inputs)
+        if isinstance(toy, TwoLayer) and toy.n_features != inputs.n:
+            raise ValueError(f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal")
+        return toy, inputs
+
+    @functools.cached_property
+    def axes(self) -> dict[str, list[Any]]:
+        """Grid axes and their coordinates, seeds and (with more than one) restarts included."""
+        out = {name: coordinate(values) for name, values in (self.over or {}).items()}
+        out["seed"] = list(self.seeds)  # type: ignore[arg-type]
+        if self.restarts > 1:
+            out["restart"] = list(range(self.restarts))
+        return out
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(v) for v in self.axes.values())
+
+    def instances(self, block: tuple[slice, ...] | None = None) -> list[Instance]:
+        """The networks of the sweep (or of a rectangular block of it), in the order of the grid."""
+        names, seeds = list(self.over or {}), self.axes["seed"]
+        ranges = [range(*s.indices(k)) for s, k in zip(block or (slice(None),) * len(self.shape), self.shape, strict=True)]
+        out = []
+        for position in itertools.product(*ranges[: len(names)]):
+            condition = Condition(*self.at(dict(zip(names, position, strict=True))))
+            for rest in itertools.product(*ranges[len(names) :]):
+                number = int(np.ravel_multi_index((*position, *rest), self.shape))
+                restart = rest[1] if len(rest) > 1 else 0
+                out.append(Instance(number, condition, seeds[rest[0]], restart, self.paired, len(seeds) * self.restarts))
+        return out
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able spec, stored with every run."""
+        code = self._code()
+        return ({"code": code} if code else {}) | {
+            "format": FORMAT,
+            "toy": describe_toy(self.toy),
+            "inputs": describe(self.inputs),
+            "over": {name: [describe(v) for v in values] for name, values in (self.over or {}).items()},
+            "seeds": list(self.seeds),  # type: ignore[arg-type]
+            "restarts": self.restarts,
+            "paired": self.paired,
+        }
+
+    def _code(self) -> list[str]:
+        """Digests of the user's functions in the sweep (modules, losses, targets, settings): their names alone would let an
+        edited body pass for the old one."""
+        found = [self.toy, *(value for values in (self.over or {}).values() for value in values)]
+        return [fingerprint.of(function) for value in found for function in _functions(value)]
+
+    def digest(self, recipe: Recipe | None = None) -> str:
+        """Hex digest of the spec and the recipe: equal digests mean equal results on one engine."""
+        return digest([self.describe(), describe(recipe or Recipe.fast())])
+
+
+def _functions(value: Any) -> list[Callable[..., Any]]:
+    """The functions that a toy, or a value of an axis, is made of."""
+    if isinstance(value, ModuleToy):
+        parts = [value.build, value.loss, *_functions(value.target), *value.settings.values()]
+        return [part for part in parts if callable(part)]
+    if isinstance(value, TwoLayer):
+        return _functions(value.target) + ([] if type(value).__module__.startswith("superscope.") else [type(value)])
+    if isinstance(value, Target):
+        return [value.compute, value.outputs]
+    return [value] if callable(value) else []
+
+
+def coordinate(values: Iterable[Any]) -> list[Any]:
+    """Labels of an axis: numbers and strings as they are, anything else by its description."""
+    out: list[Any] = []
+    for v in values:
+        v = v.item() if isinstance(v, np.generic) else v
+        simple = isinstance(v, (bool, int, float, str))
+        out.append(v if simple else getattr(v, "name", None) or repr(v))
+    kinds = {type(v) for v in out}
+    if kinds <= {int, float} or len(kinds) == 1:
+        labels = out
+    else:
+        labels = [str(v) for v in out]
+    if any(len(str(v)) > 120 for v in labels) or len(set(map(str, labels))) < len(labels):
+        return list(range(len(labels)))  # long vectors (one density per feature) are labelled by their position
+    return labels
