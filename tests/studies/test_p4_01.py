@@ -14,7 +14,7 @@ import pytest
 import superscope as ss
 from superscope import measure, studies
 from superscope.inputs.strata import StratifiedPlan
-from superscope.studies.p4_01_dropout_basis import claims, dropout, tables
+from superscope.studies.p4_01_dropout_basis import dropout, measured, plants, tables
 
 TINY = {
     "densities": (0.3, 0.03), "rates": (0.0, 0.5), "wide_features": 20, "wide_hidden": 5, "wide_decay": 0.7, "wide_steps": 400,
@@ -125,7 +125,7 @@ def test_conditions_without_a_geometry_are_left_out():
         "size": "wide", "importance": "uniform", "density": [0.3, 0.3, 0.01, 0.01], "seed": [0, 1, 0, 1],
         "0 irregular": [0.1, 0.2, 0.9, 0.8], "0 not represented": [0.5, 0.5, 0.0, 0.0],
     })  # fmt: skip
-    assert claims.has_geometry(shape).tolist() == [True, True, False, False]
+    assert measured.has_geometry(shape).tolist() == [True, True, False, False]
 
 
 def test_the_swamped_adam_is_gradient_descent():
@@ -143,6 +143,17 @@ def test_the_swamped_adam_is_gradient_descent():
     assert np.abs(descent).max() > 3 * np.abs(descent).min()
 
 
+def test_planted_bases_are_privileged_both_ways():
+    """The instrument sees both signs through noise and unequal strengths, and nothing in a turned copy."""
+    rng = np.random.default_rng(0)
+    W = np.stack([plants.aligned(40, 20, rng), plants.spread(40, 20, rng)])
+    z = tables.alignment(W, 400, 0).z
+    assert z[0] < -5 < 5 < z[1]
+    assert np.abs(tables.alignment(np.asarray(measure.nulls.rotate(W, 1)), 400, 0).z).max() < 4
+    rises = plants.planted_turns(0.7, 0.01, range(2), 6, 128, 16)
+    assert rises.min() > 0.05
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -156,17 +167,17 @@ def test_findings_follow_the_contract(found):
         "privileged", "no-dropout-null", "descent-null", "sign-flips", "turning-costs-decaying", "turning-costs-uniform",
         "geometry-as-before",
     }  # fmt: skip
-    assert all(c.control.why for c in found.claims)
+    assert all(c.null.why for c in found.claims)
     assert len(found.figures) == 7
     assert all("nan" not in figure.caption for figure in found.figures)
-    assert found.gate.measured["largest change by turning"] < 1e-9
+    assert found.gate.measured["turning of no dropout"] < 1e-9
     assert any("dropout rates" in note for note in found.notes)
 
 
 def test_the_control_of_the_causal_test_fails(found):
     by = {c.id: c for c in found.claims}
     causal = by["turning-costs-decaying"]
-    assert causal.estimate.value > 5 * abs(causal.control.estimate.value)
+    assert causal.estimate.value > 5 * abs(causal.null.estimate.value)
     turned = found.tables["turned"]
     assert (turned.own + turned.other).to_numpy() == pytest.approx(turned.rise.to_numpy())
 

@@ -12,7 +12,10 @@ import pytest
 
 import superscope as ss
 from superscope import studies
+from superscope.evidence.rule import Rule
+from superscope.measure.weights.motifs import motifs
 from superscope.studies import p4_02_absolute_value_variants as study
+from superscope.studies.p4_02_absolute_value_variants import measured, plants
 from superscope.toys.aligned import Aligned
 
 TINY = {
@@ -39,10 +42,41 @@ def test_outputs_start_alive_only_when_aligned():
         assert bool((response <= 0).all(0).any()) == dead
 
 
+def test_plants_pass_and_nulls_fail():
+    rule = {row.id: Rule.parse(row.rule) for row in study.EXPECTED}
+    seeds, size = range(6), (20, 8)
+    spread = plants.networks(plants.distribution, *size, seeds)
+    assert all(map(rule["new-motif"].holds, measured.distributed(*spread)))
+    assert not any(map(rule["new-motif"].holds, measured.distributed(*measured.cut_to_largest(*spread))))
+    assert measured.coexist(*plants.networks(plants.mixture, *size, seeds)).all()
+    inhibited = plants.networks(plants.inhibition, *size, seeds)
+    counts = measured.null_motifs(*inhibited, 0.0, 30, 0)
+    p99 = np.quantile(counts, 0.99, axis=0)
+    assert rule["motif"].holds((motifs(*inhibited).inhibited - p99).mean())
+    assert not rule["motif"].holds((counts[0] - p99).mean())
+    sharing, apart, other = (
+        measured.sharing_of(plants.encoders(12, s, c)) for s, c in ((seeds, 0.33), (seeds, 0), (range(6, 12), 0))
+    )
+    assert rule["anti-correlated"].holds((sharing - apart).mean())
+    assert abs((other - apart).mean()) < (sharing - apart).mean() / 2
+
+
+def test_planted_losses():
+    """By hand: a code beats whole neurons where there is an output ReLU, whole neurons do not beat themselves."""
+    config = study.Config()
+    for plan, output, pays in (("code", "relu", True), ("allocation", "identity", False)):
+        toy = plants.Planted(config.n, config.m, output, plan=plan)
+        run = ss.Sweep(toy, study.sparse_inputs(config), over={"density": [0.01]}, seeds=3).train(ss.Recipe.careful(0))
+        assert ((study.relative(config, run, 0.01) < 1) == pays).all()
+    start = plants.Planted(3, 6, plan="exact")
+    run = ss.Sweep(start, ss.SparseFeatures(3, 0.3, ss.SignedUniform()), seeds=3).train(ss.Recipe.careful(1000, lr=1e-2))
+    assert (run.loss.values < 1e-6).all()
+
+
 def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.2").run(out=tmp_path, quiet=True, **TINY)
     assert [c.id for c in found.claims][:2] == ["exact", "pays"]
     by_id = {c.id: c for c in found.claims}
-    assert by_id["exact"].control.estimate.value == 0  # five neurons cannot do it
+    assert by_id["exact"].null.estimate.value == 0  # five neurons cannot do it
     document = json.loads(next(tmp_path.glob("4.2/*/findings.json")).read_text())
     jsonschema.validate(document, json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text()))

@@ -28,7 +28,7 @@ def test_small_run_meets_the_floor_without_bias(tmp_path: Path):
     by_id = {c.id: c for c in found.claims}
     assert by_id["stuck"].verdict == "supported"  # 1.4126e-3 at every width
     assert by_id["spline-floor"].verdict == "refuted"  # one neuron cannot
-    assert by_id["stuck"].control.estimate.value > 0.5
+    assert by_id["stuck"].null.estimate.value > 0.5
     assert found.tables["floors"]["trained (best)"].iloc[1] == pytest.approx(1.097e-3, rel=0.05)
 
 

@@ -178,15 +178,15 @@ def test_findings_follow_the_contract(found):
     assert {c.id for c in found.claims} == {
         "pentagon-snaps", "norm-bias", "capacity-ordering", "impact-decides", "rare-share-with-common", "pair-cost-law",
     }  # fmt: skip
-    assert all(c.control.why for c in found.claims)
+    assert all(c.null.why for c in found.claims)
     assert len(found.figures) == 6
 
 
 def test_controls_say_that_nothing_happens(found):
     by = {c.id: c for c in found.claims}
-    assert by["pentagon-snaps"].control.estimate.value == pytest.approx(0.1)  # the lowest label: digons never win
-    assert by["capacity-ordering"].control.estimate.low < 0 < by["capacity-ordering"].control.estimate.high
-    assert by["pair-cost-law"].control.estimate.value < 0.7
+    assert by["pentagon-snaps"].null.estimate.value == pytest.approx(0.1)  # the lowest label: digons never win
+    assert by["capacity-ordering"].null.estimate.low < 0 < by["capacity-ordering"].null.estimate.high
+    assert by["pair-cost-law"].null.estimate.value < 0.7
 
 
 @pytest.mark.parametrize("broken", [{"steps": 1}, {"small_steps": 1}])

@@ -62,5 +62,5 @@ def test_a_random_linear_layer_computes_nothing():
 def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.5").run(out=tmp_path, quiet=True, **TINY)
     by_id = {c.id: c for c in found.claims}
-    assert by_id["random-layer"].control.estimate.value == 0
+    assert by_id["random-layer"].null.estimate.value == 0
     assert by_id["mse-no-gain"].estimate.value > 0.95

@@ -50,5 +50,5 @@ def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.6").run(out=tmp_path, quiet=True, **TINY)
     assert found.gate.passed  # one pair, two neurons: exact
     by_id = {c.id: c for c in found.claims}
-    assert by_id["exact-disjoint"].control.estimate.value == 0
+    assert by_id["exact-disjoint"].null.estimate.value == 0
     assert by_id["pays-identity-2"].estimate.value > 0.95  # rank bound: two neurons cannot serve four pairs

@@ -16,7 +16,7 @@ def test_contract(tmp_path):
     found = check_contract(studies.get("4.7"), tmp_path, **SMALL)
     assert found.figures[0].name == "corners"
     by = {claim.id: claim for claim in found.claims}
-    assert by["norms-mislead"].control.estimate.value == pytest.approx(1, abs=0.02)  # a linear model has norms up to 1
+    assert by["norms-mislead"].null.estimate.value == pytest.approx(1, abs=0.02)  # a linear model has norms up to 1
     assert by["kurtosis"].note.startswith("Added after")
     slider = found.figures[0].figure.layout.sliders[0]
     assert [step.label for step in slider.steps] == ["3", "5"]

@@ -63,5 +63,5 @@ def test_noise_threshold_by_simulation():
 def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.11").run(out=tmp_path, quiet=True, **TINY)
     by_id = {c.id: c for c in found.claims}
-    assert by_id["square"].control.estimate.value >= 0.99 * spline_floor(3)  # a theorem
-    assert by_id["square"].estimate.value < by_id["square"].control.estimate.value
+    assert by_id["square"].null.estimate.value >= 0.99 * spline_floor(3)  # a theorem
+    assert by_id["square"].estimate.value < by_id["square"].null.estimate.value

@@ -76,7 +76,7 @@ def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.18").run(out=tmp_path, quiet=True, **TINY)
     claims = {c.id: c for c in found.claims}
     assert len(claims) == 10
-    assert claims["failed-search-0.2"].control.estimate.n == 2  # half of the seeds
+    assert claims["failed-search-0.2"].null.estimate.n == 2  # half of the seeds
     assert all("untrained weights: " in claims[k].note for k in ("ring-no-plateau", "ring-grows", "ring-power-law"))
     assert np.isfinite([c.estimate.value for c in found.claims]).all()
     assert not found.gate.passed  # 40 steps teach nothing

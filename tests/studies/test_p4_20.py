@@ -109,7 +109,7 @@ def test_contract_on_a_small_run(tmp_path: Path):
     assert len(found.claims) == 12
     assert {c.id.split("-")[0] for c in found.claims} == {"bases", "mod", "mixtures", "one"}
     assert not found.gate.passed  # 30 steps teach nothing
-    units = {c.id: (c.estimate.unit, c.control.estimate.unit) for c in found.claims}
+    units = {c.id: (c.estimate.unit, c.null.estimate.unit) for c in found.claims}
     assert units["mixtures-worse"] == ("perturbations", "perturbations")
 
 

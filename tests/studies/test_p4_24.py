@@ -38,7 +38,7 @@ def test_ablating_nothing_costs_nothing():
 
 def test_a_tiny_run(tmp_path):
     found = studies.get("4.24").run(out=tmp_path, rows=4, planes=2)
-    controls = {claim.id: claim.control.estimate.value for claim in found.claims}
+    controls = {claim.id: claim.null.estimate.value for claim in found.claims}
     assert found.gate.passed
     assert controls["compact"] > 90
     assert controls["curve"] < 0.3

@@ -68,5 +68,5 @@ def test_a_tiny_run(tmp_path):
     assert found.gate.measured["planted smuggler"] < -0.5
     assert abs(found.gate.measured["planted honest layer"]) < 0.1
     claims = {claim.id: claim for claim in found.claims}
-    assert abs(claims["clamp"].control.estimate.value) < 0.1  # nats; that it fails the rule needs more text than this
+    assert abs(claims["clamp"].null.estimate.value) < 0.1  # nats; that it fails the rule needs more text than this
     assert len(found.tables["models"]) >= 3

@@ -10,11 +10,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from superscope import studies
+from superscope import measure, studies
 from superscope.measure import theory
-from superscope.studies.tms import neurons as _tms_neurons
-from superscope.studies.tms import phases as _tms_phases
-from superscope.studies.tms import structure as _tms_structure
+from superscope.studies.tms import bottleneck, neurons, phases, structure
 
 TINY = {
     "seeds": 8,
@@ -60,12 +58,12 @@ def test_structure_of_three_on_planted_weights() -> None:
     shares = np.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     absent = np.array([[1.0, 0.0, 0.1], [0.0, 1.0, 0.1]])
     triangle = np.array([[1.0, -0.5, -0.5], [0.0, 0.87, -0.87]])
-    assert _tms_phases.structure_of_three(np.stack([alone, shares, absent, triangle])).tolist() == [2, 1, 0, 3]
+    assert phases.structure_of_three(np.stack([alone, shares, absent, triangle])).tolist() == [2, 1, 0, 3]
 
 
 def test_interior_leaves_out_the_cells_at_a_boundary() -> None:
     phase = np.repeat([[0, 0, 0, 1, 1]], 3, axis=0)
-    assert _tms_phases.interior(phase).tolist() == [[True, True, False, False, True]] * 3
+    assert phases.interior(phase).tolist() == [[True, True, False, False, True]] * 3
 
 
 def test_exact_phases_agree_with_theory_on_both_sides_of_equal_importance() -> None:
@@ -77,25 +75,52 @@ def test_exact_phases_agree_with_theory_on_both_sides_of_equal_importance() -> N
             return compute()
 
     ratios, grid = np.geomspace(0.1, 10, 5), np.array([0.05, 0.9])
-    phase, loss = _tms_phases.exact_phases(ratios, grid, Lab())
+    phase, loss, weights = phases.exact_phases(ratios, grid, Lab())
     for i, p in enumerate(grid):
         for j, r in enumerate(ratios):
             optimum = theory.two_feature_optimum(p, r)
             assert theory.PHASES[phase[i, j]] == optimum.phase
             assert loss[i, j] == pytest.approx(optimum.loss, rel=1e-4)
+    assert (theory.two_feature_phase(weights[..., 0], weights[..., 1]) == phase).all()
 
 
 def test_half_absolute_neurons_on_planted_weights() -> None:
     w_in = np.array([[2.0, 0.0], [-0.5, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0]])
     w_out = np.array([[0.5, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0]])
-    assert _tms_neurons.half_absolute_neurons(w_in, w_out).tolist() == [True, True, True, True, False]
+    assert neurons.half_absolute_neurons(w_in, w_out).tolist() == [True, True, True, True, False]
     noise = np.random.default_rng(0).normal(size=(20, 2, 6, 3))
-    assert _tms_neurons.half_absolute_neurons(noise[:, 0], np.swapaxes(noise[:, 1], -1, -2)).mean() < 0.05
+    assert neurons.half_absolute_neurons(noise[:, 0], np.swapaxes(noise[:, 1], -1, -2)).mean() < 0.05
 
 
 def test_monosemantic_model_is_exact_on_what_it_keeps() -> None:
-    w, b = _tms_structure.monosemantic(5, 2, density=1.0, mean=0.5)
+    w, b = structure.monosemantic(5, 2, density=1.0, mean=0.5)
     x = np.random.default_rng(0).random((100, 5))
     y = np.maximum(x @ w.T @ w + b, 0)
     np.testing.assert_allclose(y[:, :2], x[:, :2])
     assert (y[:, 2:] == 0.5).all()
+
+
+def test_the_ideal_packing_reaches_the_levels_as_far_as_dimensions_do() -> None:
+    """Few features: all on levels. More than m / (3/8) of them: the plant of T6 cannot pass, so no verdict can stand on it."""
+    rng = np.random.default_rng(0)
+
+    def near(count: int, m: int = 9) -> float:
+        d = measure.dimensionality(bottleneck.polytopes(count, m, rng))
+        return float((np.abs(d[:, None] - np.array(bottleneck.LEVELS)) < 0.01).any(1).mean())
+
+    assert near(9) == near(18) == near(24) == 1
+    assert near(60) < 0.5
+
+
+def test_planted_jumps_show_and_foreign_ones_do_not() -> None:
+    rank = structure.rank_correlations(*structure.planted_jumps((16, 40), np.random.default_rng(0)))
+    own, foreign = structure.own_excess(rank), structure.foreign_excess(rank)
+    assert own.min() > 0
+    assert abs(foreign.mean()) < 0.5 * own.mean()
+
+
+def test_the_exact_network_computes_the_absolute_value() -> None:
+    made = neurons.exact_network(range(3), np.random.default_rng(0))
+    x = np.random.default_rng(1).uniform(-1, 1, (50, 3))
+    for W, W_out in zip(made["W"], made["W_out"], strict=True):
+        np.testing.assert_allclose(np.maximum(x @ W.T, 0) @ W_out.T, np.abs(x), atol=1e-12)

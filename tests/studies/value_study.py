@@ -25,7 +25,7 @@ def check_contract(study, tmp_path, **overrides):
     assert found.summary
     assert 3 <= len(found.figures) <= 6
     assert all(figure.caption and len(figure.figure.data) for figure in found.figures)
-    assert all(claim.control.name and claim.verdict in findings.VERDICTS for claim in found.claims)
+    assert all(claim.null.name and claim.verdict in findings.VERDICTS for claim in found.claims)
     loaded = findings.Findings.load(folder)  # recomputes every verdict
     assert [claim.to_dict() for claim in loaded.claims] == [claim.to_dict() for claim in found.claims]
     return found

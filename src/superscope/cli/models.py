@@ -28,11 +28,11 @@ def _say(text: str) -> None:
 
 def zoo(args: Zoo) -> int:
     """List the bundled models, or train one of them anew."""
-    from superscope.lms.zoo import minis as models
-
     if args.train is not None:
         return _train(args)
-    rows = models.table()
+    from superscope.lms import shelf
+
+    rows = shelf.table()
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -55,23 +55,15 @@ def zoo(args: Zoo) -> int:
 def _train(args: Zoo) -> int:
     import difflib
 
-    from superscope.lms import corpus as texts
-    from superscope.lms.zoo import minis as models
+    from superscope.lms.zoo import minis
 
-    if args.train not in models.MINIS:
-        near = difflib.get_close_matches(str(args.train), models.MINIS, n=1, cutoff=0.0)
-        raise UserError(f"no bundled model {args.train!r}; nearest is {near[0]!r} (all: {', '.join(models.MINIS)})")
+    if args.train not in minis.MINIS:
+        near = difflib.get_close_matches(str(args.train), minis.MINIS, n=1, cutoff=0.0)
+        raise UserError(f"no bundled model {args.train!r}; nearest is {near[0]!r} (all: {', '.join(minis.MINIS)})")
     if args.corpus is None:
         raise UserError("--train needs --corpus FOLDER; make one with: superscope corpus build --out FOLDER")
-    try:
-        folder = args.out / "training" / args.train
-        model = models.train(args.train, args.corpus, folder, _say)
-        mini = models.MINIS[args.train]
-        splits = {"validation": texts.load(args.corpus, model.tokenizer), "sample": texts.sample(model.tokenizer)}
-        models.export(args.train, mini.shape, mini.recipe, folder, model.tokenizer, splits, args.out)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    print(f"trained: superscope.lms.load({str(args.out / args.train)!r})")
+    folder = minis.make(args.train, args.corpus.expanduser(), args.out.expanduser(), _say)
+    print(f"trained: superscope.lms.load({str(folder)!r})")
     return 0
 
 

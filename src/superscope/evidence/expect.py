@@ -110,19 +110,23 @@ def judge(
 ) -> list[Claim]:
     """The claims of `expected` from a table with the columns "arm", the replicate ("seed", "model", ...) and what was measured.
 
-    Several tables are stacked. notes: by id, what the numbers of this run add to a row's note.
+    Of several tables those that have a row's column are read. notes: by id, what the numbers of this run add to a row's note.
     Raises ExpectationError for a missing column or arm, unpaired replicates, or fewer replicates than a rule needs.
     """
-    whole = _stacked(table)
-    return [_judged(whole, row, gate, (notes or {}).get(row.id, "")) for row in expected]
+    frames = _frames(table)
+    return [
+        _judged(_holding(frames, row.column, f"expectation {row.id!r}"), row, gate, (notes or {}).get(row.id, ""))
+        for row in expected
+    ]
 
 
 def gate(table: pd.DataFrame | Sequence[pd.DataFrame], checks: Sequence[Check]) -> Gate:
     """The gate: passed when every check holds; `measured` has the worst replicate (or the mean) of each."""
-    whole, measured, failed = _stacked(table), {}, []
+    frames, failed = _frames(table), []
+    measured: dict[str, float] = {}
     for check in checks:
-        rule = Rule.parse(check.rule)
-        values = _arm(whole, check.of, check.column, check.unit, f"check {check.statement!r}").to_numpy(float)
+        rule, who = Rule.parse(check.rule), f"check {check.statement!r}"
+        values = _arm(_holding(frames, check.column, who), check.of, check.column, check.unit, who).to_numpy(float)
         if check.by == "mean":
             values = np.array([values.mean()])
         worst = values.min() if rule.hi == np.inf else values.max() if rule.lo == -np.inf else values.mean()
@@ -200,8 +204,6 @@ def _pair(arm: str) -> tuple[str, str, str] | None:
 
 def _arm(table: pd.DataFrame, arm: str, column: str, unit: str, who: str) -> pd.Series:
     """Values of a column in an arm, by replicate. Rows that leave the column empty belong to other measurements."""
-    if column not in table:
-        raise ExpectationError(f"{who}: the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
     rows = table[table.arm == arm]
     if rows.empty:
         raise ExpectationError(f"{who}: no row has the arm {arm!r}; there are {', '.join(map(repr, table.arm.unique()))}")
@@ -219,9 +221,18 @@ def _arm(table: pd.DataFrame, arm: str, column: str, unit: str, who: str) -> pd.
     return pd.concat([measured.set_index(key)[column], pd.Series(np.nan, index=lost, dtype=float)]).astype(float)
 
 
-def _stacked(table: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _frames(table: pd.DataFrame | Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     frames = [table] if isinstance(table, pd.DataFrame) else list(table)
     for frame in frames:
         if "arm" not in frame:
             raise ExpectationError(f"a table of measurements needs a column 'arm'; it has {', '.join(map(str, frame.columns))}")
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return frames
+
+
+def _holding(frames: Sequence[pd.DataFrame], column: str, who: str) -> pd.DataFrame:
+    """The tables that have a column, stacked: what others measured of the same arms is not missing here."""
+    holding = [frame for frame in frames if column in frame]
+    if not holding:
+        known = dict.fromkeys(str(name) for frame in frames for name in frame.columns)
+        raise ExpectationError(f"{who}: no table has the column {column!r}; there are {', '.join(known)}")
+    return holding[0] if len(holding) == 1 else pd.concat(holding, ignore_index=True)

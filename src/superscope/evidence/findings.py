@@ -51,6 +51,15 @@ class Figure:
 
 
 @dataclass
+class Part:
+    """What one chapter of a large study measured: rows for `expect.judge`, figures, and tables for readers."""
+
+    rows: list[pd.DataFrame] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass
 class Findings:
     """What a study returns. The fields after `answer` are filled in by `Study.run`."""
 

@@ -1,11 +1,46 @@
-"""Tables with one row per network, reduced to the unit of replication: the seed."""
+"""Tables of measurements: one row per arm and replicate, as `expect.judge` reads them; and reductions to the replicate."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from superscope.evidence import stats
+
+NONE = "none"  # the replicate of an arm that has nothing to measure
+
+
+def arm(name: str, seed: Iterable[Any], **columns: Any) -> pd.DataFrame:
+    """Rows of one arm: `seed` (replicate,) and columns (replicate,) of what was measured.
+
+    >>> arm("trained", [0, 1], loss=[0.1, 0.2]).to_dict("list")
+    {'arm': ['trained', 'trained'], 'seed': [0, 1], 'loss': [0.1, 0.2]}
+    """
+    seeds = list(seed)
+    for column, values in columns.items():
+        if np.shape(values) not in ((len(seeds),), ()):
+            raise ValueError(f"arm {name!r}: column {column!r} has shape {np.shape(values)}, there are {len(seeds)} replicates")
+    return pd.DataFrame({"arm": name, "seed": seeds, **{key: np.asarray(value) for key, value in columns.items()}})
+
+
+def arms(*parts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of several arms as one table; a column that an arm does not have stays empty there."""
+    return pd.concat(parts, ignore_index=True)
+
+
+def mean_arm(name: str, table: pd.DataFrame, **columns: str) -> pd.DataFrame:
+    """Rows of one arm from a table with one row per network: the mean of each column over everything that shares a seed.
+
+    columns: name in the result = name in `table`. An empty table gives one row of NaN for the replicate "none": what should
+    have been measured did not occur, and a claim about it is undecided.
+    """
+    if table.empty:
+        return arm(name, [NONE], **{key: [np.nan] for key in columns})
+    by = table.groupby("seed")[list(columns.values())].mean()
+    return arm(name, by.index, **{key: by[value].to_numpy() for key, value in columns.items()})
 
 
 def per_seed(table: pd.DataFrame, column: str) -> np.ndarray:

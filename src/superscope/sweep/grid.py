@@ -6,7 +6,7 @@ import difflib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class Instance:
     restart: int
     paired: bool
     lanes: int  # networks at its grid point: seeds x restarts
+    start: Mapping[str, np.ndarray] = field(default_factory=dict)  # parameters it starts from; the others are drawn
 
     @property
     def toy(self) -> TwoLayer | ModuleToy:
@@ -117,6 +118,7 @@ class Grid:
     seeds: int | Iterable[int] = 1
     restarts: int = 1
     paired: bool = True
+    init: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         over = {name: list(values) for name, values in (self.over or {}).items()}
@@ -127,6 +129,8 @@ class Grid:
             raise ValueError(f"restarts={self.restarts!r}: must be >= 1")
         object.__setattr__(self, "over", over)
         object.__setattr__(self, "seeds", seeds)
+        if self.init is not None:
+            object.__setattr__(self, "init", {name: _start(name, value, self) for name, value in self.init.items()})
         known = self.toy_fields | self.input_fields
         for name, values in over.items():
             if name not in known or name in RESERVED:
@@ -196,21 +200,28 @@ class Grid:
             for rest in itertools.product(*ranges[len(names) :]):
                 number = int(np.ravel_multi_index((*position, *rest), self.shape))
                 restart = rest[1] if len(rest) > 1 else 0
-                out.append(Instance(number, condition, seeds[rest[0]], restart, self.paired, len(seeds) * self.restarts))
+                where = (*position, *rest)
+                start = {name: value[where].copy() for name, value in (self.init or {}).items()}
+                out.append(Instance(number, condition, seeds[rest[0]], restart, self.paired, len(seeds) * self.restarts, start))
         return out
 
     def describe(self) -> dict[str, Any]:
         """JSON-able spec, stored with every run."""
         code = self._code()
-        return ({"code": code} if code else {}) | {
-            "format": FORMAT,
-            "toy": describe_toy(self.toy),
-            "inputs": describe(self.inputs),
-            "over": {name: [describe(v) for v in values] for name, values in (self.over or {}).items()},
-            "seeds": list(self.seeds),  # type: ignore[arg-type]
-            "restarts": self.restarts,
-            "paired": self.paired,
-        }
+        start = {name: digest(np.ascontiguousarray(value).tobytes().hex()) for name, value in (self.init or {}).items()}
+        return (
+            ({"code": code} if code else {})
+            | ({"init": start} if start else {})
+            | {
+                "format": FORMAT,
+                "toy": describe_toy(self.toy),
+                "inputs": describe(self.inputs),
+                "over": {name: [describe(v) for v in values] for name, values in (self.over or {}).items()},
+                "seeds": list(self.seeds),  # type: ignore[arg-type]
+                "restarts": self.restarts,
+                "paired": self.paired,
+            }
+        )
 
     def _code(self) -> list[str]:
         """Digests of the user's functions in the sweep (modules, losses, targets, settings): their names alone would let an
@@ -221,6 +232,45 @@ class Grid:
     def digest(self, recipe: Recipe | None = None) -> str:
         """Hex digest of the spec and the recipe: equal digests mean equal results on one engine."""
         return digest([self.describe(), describe(recipe or Recipe.fast())])
+
+
+def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
+    """{parameter: shape} of one network."""
+    if isinstance(toy, ModuleToy):
+        return {name: tuple(p.shape) for name, p in toy.module(0).named_parameters()}
+    return toy.shapes()
+
+
+def _start(name: str, value: Any, grid: Grid) -> np.ndarray:
+    """(grid..., parameter...) starting values of one parameter, without copying what is the same for many networks.
+
+    A DataArray is spread over the axes that it lacks; an array holds one network's parameter, or that of every network.
+    """
+    shapes = parameter_shapes(grid.toy)
+    if name not in shapes:
+        raise ValueError(f"init names {name!r}, but the toy's parameters are {', '.join(shapes)}")
+    if hasattr(value, "dims"):
+        own = [str(dim) for dim in value.dims if dim not in grid.axes]
+        for axis, labels in grid.axes.items():
+            if axis in value.dims and value.sizes[axis] != len(labels):
+                raise ValueError(f"init[{name!r}] has {value.sizes[axis]} values along {axis!r}, the sweep has {len(labels)}")
+        here = [axis for axis in grid.axes if axis in value.dims]
+        array = np.asarray(value.transpose(*here, *own).values, dtype=np.float32)
+        shape = [len(labels) if axis in here else 1 for axis, labels in grid.axes.items()]
+        array = array.reshape(*shape, *array.shape[len(here) :])
+        tail = array.shape[len(shape) :]
+    else:
+        array = np.asarray(getattr(value, "numpy", lambda: value)(), dtype=np.float32)
+        rank = array.ndim - len(shapes[name])
+        if array.shape[:rank] not in ((), grid.shape) or rank < 0:
+            raise ValueError(
+                f"init[{name!r}] has shape {array.shape}: give one network's parameter, {shapes[name]}, or that of the whole "
+                f"grid, {(*grid.shape, *shapes[name])}"
+            )
+        tail = array.shape[rank:]
+    if not np.isfinite(array).all():
+        raise ValueError(f"init[{name!r}] holds values that are not finite")
+    return np.broadcast_to(array, (*grid.shape, *tail))
 
 
 def _functions(value: Any) -> list[Callable[..., Any]]:

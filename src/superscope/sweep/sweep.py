@@ -22,6 +22,9 @@ class Sweep(Grid):
     restarts: extra initialisations per seed; all minima are kept, `run.best("restart")` picks.
     paired: seed s starts from the same weights at every grid point of the same shape, so that comparisons along an axis
         are paired by seed; False draws them independently.
+    init: {parameter: starting values} instead of drawn ones: training started at a yardstick, to tell "training does not reach
+        it" from "it does not pay". An array of the parameter's shape, one of the grid's shape and the parameter's, or a
+        DataArray over some of the axes (so ``init={"W": other_run.W}`` goes on from another sweep).
     """
 
     def train(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from superscope.sweep.engines import fused
-from superscope.sweep.grid import SEED_BLOCK, Grid, Instance
+from superscope.sweep.grid import SEED_BLOCK, Grid, Instance, parameter_shapes
 from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
 from superscope.sweep.recipe import Recipe
 from superscope.toys import ModuleToy, TwoLayer, get_target
@@ -136,12 +136,6 @@ def train_unit(
     return {name: value.reshape(*shape, *value.shape[1:]) for name, value in flat.items()}
 
 
-def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
-    if isinstance(toy, ModuleToy):
-        return {name: tuple(p.shape) for name, p in toy.module(0).named_parameters()}
-    return toy.shapes()
-
-
 def output_count(toy: TwoLayer | ModuleToy, n: int) -> int:
     if isinstance(toy, ModuleToy) and toy.loss:
         return 1
@@ -217,14 +211,27 @@ def make_trainer(
     if isinstance(toy, ModuleToy):
         from superscope.sweep.engines.module_engine import ModuleTrainer
 
-        return ModuleTrainer(toy, group, importance, recipe, device)
-    start = [toy.initial(i.generator(0, "init")) for i in group]
+        trainer = ModuleTrainer(toy, group, importance, recipe, device)
+        if group[0].start:
+            drawn = trainer.params
+            rows = [started({name: value[k] for name, value in drawn.items()}, i) for k, i in enumerate(group)]
+            trainer.load({name: np.stack([row[name] for row in rows]) for name in drawn})
+        return trainer
+    start = [started(toy.initial(i.generator(0, "init")), i) for i in group]
     params = {name: np.stack([p[name] for p in start]) for name in start[0]}
     if engine == "fused":
         return fused.FusedTrainer(toy, params, importance, recipe)
     from superscope.sweep.engines.torch_engine import TorchTrainer
 
     return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
+
+
+def started(params: dict[str, np.ndarray], instance: Instance) -> dict[str, np.ndarray]:
+    """Drawn parameters with those replaced that the sweep starts elsewhere (`Sweep.init`)."""
+    for name, value in instance.start.items():
+        if value.shape != params[name].shape:
+            raise ValueError(f"init[{name!r}] has shape {value.shape} for one network, the toy's is {params[name].shape}")
+    return params | {name: np.ascontiguousarray(value) for name, value in instance.start.items()}
 
 
 def importance_per_output(instance: Instance) -> np.ndarray:

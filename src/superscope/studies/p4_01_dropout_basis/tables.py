@@ -19,6 +19,7 @@ from superscope.sweep.run import SweepRun
 
 KINDS = ("not represented", "alone", "digon", "larger polytope", "irregular")
 AXES = ("density", "dropout", "importance", "seed")  # the order of the sweeps, hence of the arrays below
+NUDGE = 0.02  # relative size of the noise that a network "as before" may bear
 NAMES = ("uniform", "decaying")  # the importance profiles, in the order of the sweeps
 
 
@@ -37,7 +38,7 @@ def networks(run: SweepRun, size: str, rotations: int, samples: int, seed: int) 
     """One row per network: z, participation ratio and its null, z of a rotated copy, kurtosis of h, features, losses."""
     W = run.W.transpose(*AXES, "hidden", "feature").values
     turned = np.asarray(measure.nulls.rotate(W, seed))
-    aligned = alignment(W, rotations, seed)
+    aligned, rotated = alignment(W, rotations, seed), alignment(turned, rotations, seed + 1).z
     kurtosis = np.empty(W.shape[:-2])
     answer = np.empty(W.shape[:-2])
     for d, c in np.ndindex(W.shape[0], W.shape[2]):
@@ -46,8 +47,9 @@ def networks(run: SweepRun, size: str, rotations: int, samples: int, seed: int) 
         kurtosis[d, :, c] = measure.activation_kurtosis(np.einsum("pi,...hi->...ph", x, W[d, :, c]))
         answer[d, :, c] = measure.theory.ignored_loss(inputs.densities, inputs.importances).sum()
     columns = {
-        "z": aligned.z, "PR": aligned.value, "PR of rotations": aligned.null_mean,
-        "z rotated": alignment(turned, rotations, seed + 1).z, "kurtosis of h": kurtosis,
+        "z": aligned.z, "privileged": np.abs(aligned.z) > 5, "within 2": np.abs(aligned.z) < 2,
+        "PR": aligned.value, "PR of rotations": aligned.null_mean,
+        "z rotated": rotated, "rotated within 2": np.abs(rotated) < 2, "kurtosis of h": kurtosis,
         "represented": represented(W).sum(-1), "norm above 1/2": measure.features_represented(W),
         "loss": run.loss.transpose(*AXES).values, "loss of the mean answer": answer,
         "neurons": np.full(kurtosis.shape, W.shape[-2]),
@@ -148,10 +150,13 @@ def shape_table(run: SweepRun, size: str, seed: int) -> pd.DataFrame:
 
     "changed": distance between the two, minus that between this network and another seed's, both without dropout.
     "scrambled": the same for random directions of the same norms in place of the network with dropout.
+    "nudged": the same for the network without dropout after a nudge of `NUDGE` of its size: as before, by construction.
     """
     W = run.W.transpose(*AXES, "hidden", "feature").values
     rates = run.W.dropout.values
     random = np.asarray(measure.nulls.random_directions(W[:, 0], seed))
+    noise = np.random.default_rng([seed, 1]).standard_normal(W[:, 0].shape)
+    nudged = W[:, 0] + NUDGE * np.linalg.norm(W[:, 0], axis=-2, keepdims=True) * noise / np.sqrt(W.shape[-2])
     rows = []
     for d, c in np.ndindex(W.shape[0], W.shape[2]):
         without = [shapes(w) for w in W[d, 0, c]]
@@ -162,7 +167,8 @@ def shape_table(run: SweepRun, size: str, seed: int) -> pd.DataFrame:
             kinds = {f"{rates[0]:g} {k}": v for k, v in zip(KINDS, without[s], strict=True)}
             kinds |= {f"{rates[-1]:g} {k}": v for k, v in zip(KINDS, most, strict=True)}
             scrambled = distance(without[s], shapes(random[d, c, s])) - usual
-            change = {"changed": distance(without[s], most) - usual, "scrambled": scrambled}
+            same = distance(without[s], shapes(nudged[d, c, s])) - usual
+            change = {"changed": distance(without[s], most) - usual, "scrambled": scrambled, "nudged": same}
             rows.append({**label, "seed": int(number), **change, **kinds})
     return pd.DataFrame(rows)
 

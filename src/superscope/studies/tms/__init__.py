@@ -12,19 +12,20 @@ of a pentagon to one feature becoming rarer (T7) is part of study 4.4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 
-import superscope as ss
 from superscope import measure
-from superscope.evidence.findings import Findings, Gate
+from superscope.evidence.expect import Check, gate, judge
+from superscope.evidence.findings import Findings
+from superscope.evidence.tables import arm
+from superscope.evidence.wording import answer, count
 from superscope.lab import Lab
-from superscope.studies.part import Part
-from superscope.studies.tms.bottleneck import at_scale, polygons, small_polygons, who_is_represented
-from superscope.studies.tms.neurons import absolute_value, hidden_relu
-from superscope.studies.tms.phases import one_dimension, two_dimensions
-from superscope.studies.tms.structure import attacks, correlations, dynamics
+from superscope.studies.tms import bottleneck, neurons, phases, structure
+from superscope.studies.tms.config import PRESETS, Config
+from superscope.sweep import SweepRun
+
+__all__ = ["PRESETS", "Config", "run"]
 
 PROBLEM = "tms"
 TITLE = "Toy Models of Superposition, reproduced"
@@ -41,84 +42,53 @@ DISANALOGIES = [
     "Trained to near convergence on a stream of fresh data; real models see finite data and stop early.",
 ]
 
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes of the reproduction."""
-
-    seeds: int = 40  # seeds of the small models; shares near 1 need about 40 to exclude 0.9
-    speed: float = 1.0  # multiplies the training steps of every section
-    phase_cells: int = 16  # cells per side of the phase diagrams
-    large_n: int = 80  # features of the large uniform model (the paper: 400)
-    large_m: int = 10  # its hidden dimensions (the paper: 30)
-    large_points: int = 12  # densities of its sweep, from 1 to 0.05
-    large_seeds: int = 16  # its seeds
-    large_steps: int = 2000  # its training steps
-    group_density: float = 0.15  # density in the sections on correlation and dynamics
-    dynamics_steps: int = 4000  # steps of plain training at constant learning rate
-    snapshots: int = 40  # snapshots during it
-
-    def seed_range(self, lab: Lab, count: int | None = None) -> range:
-        """Seed numbers: disjoint between runs with different --seed."""
-        return range(lab.seed * 1000, lab.seed * 1000 + (count or self.seeds))
-
-    def recipe(self, steps: int, **changes) -> ss.Recipe:
-        return ss.Recipe.fast(steps=max(1, round(steps * self.speed)), **changes)
-
-
-PRESETS = {
-    "quick": Config(),
-    "standard": Config(phase_cells=32, large_n=200, large_m=20, large_points=16, large_steps=4000, dynamics_steps=10_000),
-    "full": Config(
-        seeds=100, phase_cells=64, large_n=400, large_m=30, large_points=20, large_steps=20_000, dynamics_steps=50_000
+GATE = [
+    Check(
+        "At density 0.05 models with two dimensions represent more than two features", "represented", "> 2", "sparse", by="mean"
     ),
-}
+    Check("at less than half the loss of the best model without superposition", "share", "< 0.5", "sparse", by="mean"),
+]
+
+EXPECTED = [*bottleneck.EXPECTED, *phases.EXPECTED, *structure.EXPECTED, *neurons.EXPECTED]
 
 
 def run(config: Config, lab: Lab) -> Findings:
     """Train and measure every section; the gate is that superposition happens at all."""
-    small, geometry = small_polygons(config, lab)
-    sparsest = small.sel(density=float(small.W.density.min()))
-    packed = np.asarray(measure.features_represented(sparsest.W))
-    plain = float(measure.theory.monosemantic_loss(5, 2, 0.05))
-    share = float(np.asarray(sparsest.loss_per_feature.sum("feature")).mean()) / plain
-    gate = Gate(
-        "At density 0.05 models with two dimensions represent more than two features, at less than half the loss of the best "
-        "model without superposition",
-        bool(packed.mean() > 2 and share < 0.5),
-        {"features represented in 2 dimensions": float(packed.mean()), "loss / best loss without superposition": share},
-    )
-    linear = lab.train(
-        ss.Sweep(
-            ss.Bottleneck(5, 2, activation="identity"),
-            ss.SparseFeatures(5, density=0.05),
-            seeds=config.seed_range(lab),
-            restarts=4,
-        ),
-        config.recipe(2000),
-        name="t2-linear",
-    ).best("restart")
-    flat = np.array([[c.kind for c in measure.geometry(w)] == ["pentagon"] for w in linear.W.values])
-    scale, large = at_scale(config, lab, gate.passed)
-    parts: list[Part] = [
-        polygons(small, geometry, gate.passed, flat),
-        one_dimension(config, lab, gate.passed),
-        two_dimensions(config, lab, gate.passed),
+    small, geometry = bottleneck.small_polygons(config, lab)
+    scale, large = bottleneck.at_scale(config, lab)
+    parts = [
+        bottleneck.polygons(small, geometry, config, lab),
+        phases.one_dimension(config, lab),
+        phases.two_dimensions(config, lab),
         scale,
-        correlations(config, lab, gate.passed),
-        dynamics(config, lab, gate.passed),
-        attacks(config, lab, large, gate.passed),
-        absolute_value(config, lab, gate.passed),
-        who_is_represented(config, lab, gate.passed),
-        hidden_relu(config, lab, gate.passed),
+        structure.correlations(config, lab),
+        structure.dynamics(config, lab),
+        structure.attacks(config, lab, large),
+        neurons.absolute_value(config, lab),
+        bottleneck.who_is_represented(config, lab),
+        neurons.hidden_relu(config, lab),
     ]
-    claims = [claim for part in parts for claim in part.claims]
+    passed = gate(superposes(small), GATE)
+    claims = judge([rows for part in parts for rows in part.rows], EXPECTED, passed)
     held = sum(claim.verdict == "supported" for claim in claims)
     rest = [f"{claim.id} is {claim.verdict}" for claim in claims if claim.verdict != "supported"]
     return Findings(
-        gate=gate,
+        gate=passed,
         claims=claims,
         figures=[figure for part in parts for figure in part.figures],
         tables={name: table for part in parts for name, table in part.tables.items()},
-        summary=f"{held} of {len(claims)} claims about the paper's findings hold with a control that fails. " + "; ".join(rest),
+        summary=f"{held} of {len(claims)} claims about the paper's findings hold. " + "; ".join(rest),
+        answer=answer(
+            "Of {all} about the paper's findings {held} hold, each with a null that fails and a plant that passes.",
+            all=count(len(claims), "claim"),
+            held=held,
+        ),
     )
+
+
+def superposes(small: SweepRun) -> pd.DataFrame:
+    """The gate's rows: features represented at the sparsest density, and the loss over the best one without superposition."""
+    sparsest = small.sel(density=float(small.W.density.min()))
+    plain = float(measure.theory.monosemantic_loss(5, 2, 0.05))
+    loss = np.asarray(sparsest.loss_per_feature.sum("feature")) / plain
+    return arm("sparse", small.W.seed.values, represented=measure.features_represented(sparsest.W).values, share=loss)

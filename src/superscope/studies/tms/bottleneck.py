@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 import superscope as ss
 from superscope import measure, plots
-from superscope.evidence import stats
-from superscope.evidence.findings import Figure
-from superscope.studies.part import Part
+from superscope.evidence.expect import Expect
+from superscope.evidence.findings import Figure, Part
+from superscope.evidence.tables import arm, arms
+from superscope.lab import Lab
+from superscope.studies.tms.config import Config
 from superscope.sweep import SweepRun
 
-if TYPE_CHECKING:
-    from superscope.lab import Lab
-    from superscope.studies.tms import Config
-
 LEVELS = (1.0, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8)  # TMS: dedicated, tetrahedron, triangle, digon, pentagon, square antiprism
+
+EXPECTED = [
+    Expect(
+        "T2-pentagon", "At density 0.05 five features in two dimensions form a pentagon in at least 90% of seeds",
+        "pentagon", ">= 0.9", of="ReLU output model", null="linear model", plant="noisy pentagons", stat="share",
+        why="Null: without a ReLU nothing is gained by superposition. Plant: unequal norms, every angle off by two degrees or "
+        "so.",
+    ),
+    Expect(
+        "T6-levels",
+        "Over the whole sweep at least 90% of represented features have a dimensionality within 0.01 of a polytope's",
+        "near", ">= 0.9", of="trained", null="random directions of the same norms", plant="ideal packing of as many",
+        why="Null: norms kept, directions destroyed. Plant: as many features as were trained, on polytopes as far as they fit.",
+        note=f"Levels {', '.join(f'{x:.3g}' for x in LEVELS)}. Dimensionalities add up to at most m, so at most m / (3/8) "
+        f"features "
+        "can sit on a level at once: where more are represented even an ideal packing leaves the rest off the levels.",
+    ),
+    Expect(
+        "T5-digons", "Between densities 0.2 and 0.5 most represented features sit within 0.01 of D = 1/2: antipodal pairs",
+        "half", ">= 0.5", of="trained", null="random directions of the same norms", plant="ideal packing of as many",
+        why="Null: norms kept, directions destroyed. Plant: as many features as were trained, in noisy pairs where they fit.",
+    ),
+    Expect(
+        "T1-linear",
+        "At every density the linear model gives the m most important features a unit direction each, and the rest none",
+        "deviation", "<= 0.1", of="linear model", null="ReLU output model", plant="PCA by hand",
+        why="Null: a ReLU lets it represent more than m features. Plant: the known solution in a turned basis, with noise.",
+        note="Largest deviation of any squared norm from 1 (kept) or 0 (dropped), over features and densities.",
+    ),
+    Expect(
+        "T1-bias", "The linear model outputs the mean E[x] = p/2 of each feature that it drops",
+        "bias", "within [0.97, 1.03]", of="linear model", null="ReLU output model", plant="PCA by hand",
+        why="Null: the ReLU model drops fewer features and uses biases against interference. Plant: means with 1 % of noise.",
+        note="Output bias of the dropped features divided by their mean value.",
+    ),
+]  # fmt: skip
 
 
 def densities(count: int, sparsest: float = 0.05) -> np.ndarray:
@@ -26,43 +59,25 @@ def densities(count: int, sparsest: float = 0.05) -> np.ndarray:
     return sparsest ** np.linspace(0, 1, count)
 
 
-def who_is_represented(config: Config, lab: Lab, passed: bool) -> Part:
+def who_is_represented(config: Config, lab: Lab) -> Part:
     """T1: n=20, m=5, importance 0.7^i. A linear model keeps the top m features orthonormal at every density (it is PCA);
     the ReLU model does so only when features are dense."""
     n, m = 20, 5
     inputs = ss.SparseFeatures(n, importance=tuple(0.7**i for i in range(n)))
     activations, grid = ["identity", "relu"], [1.0, 0.3, 0.1, 0.03, 0.01]
     over = {"activation": activations, "density": grid}
-    run = lab.train(
-        ss.Sweep(ss.Bottleneck(n, m), inputs, over=over, seeds=config.seed_range(lab)), config.recipe(3000), name="t1"
-    )
+    seeds = lab.seeds(config.seeds)
+    run = lab.train(ss.Sweep(ss.Bottleneck(n, m), inputs, over=over, seeds=seeds), config.recipe(3000), name="t1")
     norms = (run.W**2).sum("hidden")
     top = np.arange(n) < m
     off = np.abs(norms - top).max("feature")  # distance of the squared norms from (1, .., 1, 0, .., 0)
-    linear, relu = (off.sel(activation=a).max("density").values for a in ("identity", "relu"))
     dropped = run.b_out[..., m:].mean("feature") / inputs.values.moment(1) / run.density
-    claims = [
-        stats.claim(
-            "T1-linear",
-            "At every density the linear model gives the m most important features a unit direction each, and the rest none",
-            stats.estimate(linear),
-            "<= 0.1",
-            stats.Arm("ReLU output model", stats.estimate(relu), "ReLU lets it represent more than m features"),
-            passed,
-            note="Largest deviation of any squared norm from 1 (kept) or 0 (dropped), over features and densities.",
-        ),
-        stats.claim(
-            "T1-bias",
-            "The linear model outputs the mean E[x] = p/2 of each feature that it drops",
-            stats.estimate(dropped.sel(activation="identity").mean("density").values),
-            "within [0.97, 1.03]",
-            stats.Arm("ReLU output model", stats.estimate(dropped.sel(activation="relu").mean("density").values)),
-            passed,
-            note="Output bias of the dropped features divided by their mean value.",
-        ),
+    rows = [
+        arm(name, seeds, deviation=off.sel(activation=a).max("density"), bias=dropped.sel(activation=a).mean("density"))
+        for name, a in (("linear model", "identity"), ("ReLU output model", "relu"))
     ]
     gram = run.best("seed").W.sel(activation="relu", density=[1.0, 0.1, 0.01])
-    rows = [
+    represented = [
         {"activation": a, "density": float(p), "represented": float(measure.features_represented(w).mean())}
         for a in activations
         for p, w in ((p, run.W.sel(activation=a, density=p)) for p in grid)
@@ -76,13 +91,21 @@ def who_is_represented(config: Config, lab: Lab, passed: bool) -> Part:
         )
         for w in gram.transpose("density", ...)[[0, 2]]
     ]
-    return Part(claims, pictures, {"t1_represented": pd.DataFrame(rows)})
+    return Part([arms(*rows, pca_by_hand(n, m, seeds, lab))], pictures, {"t1_represented": pd.DataFrame(represented)})
+
+
+def pca_by_hand(n: int, m: int, seeds: range, lab: Lab) -> pd.DataFrame:
+    """The plant of T1: m unit directions in a turned basis and the mean as bias, with noise on both."""
+    rng = lab.rng("pca")
+    W = measure.nulls.haar_rotations(m, len(seeds), lab.seed) @ np.eye(m, n) + 0.01 * rng.standard_normal((len(seeds), m, n))
+    deviation = np.abs((W**2).sum(1) - (np.arange(n) < m)).max(1)
+    return arm("PCA by hand", seeds, deviation=deviation, bias=1 + 0.01 * rng.standard_normal((len(seeds), n - m)).mean(1))
 
 
 def small_polygons(config: Config, lab: Lab) -> tuple[SweepRun, pd.DataFrame]:
     """T2: n=5, m=2, importance 0.9^i: trained best-of-4 per seed, and the share of each geometry."""
     inputs = ss.SparseFeatures(5, importance=tuple(0.9**i for i in range(5)))
-    sweep = ss.Sweep(ss.Bottleneck(5, 2), inputs, over={"density": densities(10)}, seeds=config.seed_range(lab), restarts=4)
+    sweep = ss.Sweep(ss.Bottleneck(5, 2), inputs, over={"density": densities(10)}, seeds=lab.seeds(config.seeds), restarts=4)
     run = lab.train(sweep, config.recipe(2000), name="t2").best("restart")
     rows = []
     for p in run.W.density.values:
@@ -92,18 +115,18 @@ def small_polygons(config: Config, lab: Lab) -> tuple[SweepRun, pd.DataFrame]:
     return run, pd.DataFrame(rows)
 
 
-def polygons(run: SweepRun, table: pd.DataFrame, passed: bool, linear: np.ndarray) -> Part:
-    """T2: two orthogonal features, then two antipodal pairs, then the pentagon. linear: the same flags for linear models."""
+def polygons(run: SweepRun, table: pd.DataFrame, config: Config, lab: Lab) -> Part:
+    """T2: two orthogonal features, then two antipodal pairs, then the pentagon."""
+    seeds = lab.seeds(config.seeds)
     sparse = table[table.density == table.density.min()]
-    shares = table.groupby(["density", "geometry"]).size().div(table.seed.nunique()).rename("share").reset_index()
-    claim = stats.claim(
-        "T2-pentagon",
-        "At density 0.05 five features in two dimensions form a pentagon in at least 90% of seeds",
-        stats.fraction(sparse.geometry == "pentagon"),
-        ">= 0.9",
-        stats.Arm("linear model", stats.fraction(linear), "without a ReLU nothing is gained by superposition"),
-        passed,
+    flat = ss.Sweep(ss.Bottleneck(5, 2, activation="identity"), ss.SparseFeatures(5, 0.05), seeds=seeds, restarts=4)
+    linear = lab.train(flat, config.recipe(2000), name="t2-linear").best("restart")
+    rows = arms(
+        arm("ReLU output model", seeds, pentagon=(sparse.geometry == "pentagon").to_numpy()),
+        arm("linear model", seeds, pentagon=[is_pentagon(w) for w in linear.W.values]),
+        arm("noisy pentagons", seeds, pentagon=[is_pentagon(w) for w in noisy_pentagons(len(seeds), lab.rng("pentagons"))]),
     )
+    shares = table.groupby(["density", "geometry"]).size().div(table.seed.nunique()).rename("share").reset_index()
     best = run.best("seed")
     figures = [
         Figure(
@@ -119,51 +142,43 @@ def polygons(run: SweepRun, table: pd.DataFrame, passed: bool, linear: np.ndarra
             f"Which geometry the best of 4 restarts finds, over {table.seed.nunique()} seeds.",
         ),
     ]
-    return Part([claim], figures, {"t2_shares": shares})
+    return Part([rows], figures, {"t2_shares": shares})
 
 
-def at_scale(config: Config, lab: Lab, passed: bool) -> tuple[Part, SweepRun]:
+def is_pentagon(w: np.ndarray) -> bool:
+    """Do the features of W (2, 5) form one pentagon?"""
+    return [part.kind for part in measure.geometry(w)] == ["pentagon"]
+
+
+def noisy_pentagons(count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 2, 5) the plant of T2: pentagons turned at random, norms .85 to 1.05, every angle off by two degrees or so."""
+    angle = (
+        np.arange(5) * 2 * np.pi / 5 + rng.uniform(0, 2 * np.pi, (count, 1)) + np.radians(2) * rng.standard_normal((count, 5))
+    )
+    return rng.uniform(0.85, 1.05, (count, 1, 5)) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def at_scale(config: Config, lab: Lab) -> tuple[Part, SweepRun]:
     """T5, T6: many equally important features. D* = m / ||W||_F^2 sticks at 1 and 1/2, D_i at the values of polytopes."""
     n, m = config.large_n, config.large_m
-    grid = densities(config.large_points)
-    inputs = ss.SparseFeatures(n)
-    sweep = ss.Sweep(ss.Bottleneck(n, m), inputs, over={"density": grid}, seeds=config.seed_range(lab, config.large_seeds))
+    grid, seeds = densities(config.large_points), lab.seeds(config.large_seeds)
+    sweep = ss.Sweep(ss.Bottleneck(n, m), ss.SparseFeatures(n), over={"density": grid}, seeds=seeds)
     run = lab.train(sweep, config.recipe(config.large_steps), name="t5")
-    d, norm = measure.dimensionality(run.W), measure.norms(run.W)
-    null = measure.dimensionality(measure.nulls.random_directions(run.W, seed=lab.seed))
-    represented = norm > 0.5
-
-    def near(values, tolerance: float) -> np.ndarray:  # (seed,) share of represented features near a level
-        close = (np.abs(values.values[..., None] - np.array(LEVELS)) < tolerance).any(-1)
-        dims = [values.dims.index("density"), values.dims.index("feature")]
-        return (close & represented.values).sum(axis=tuple(dims)) / represented.values.sum(axis=tuple(dims))
-
+    d, represented = measure.dimensionality(run.W), measure.norms(run.W) > 0.5
+    random = measure.dimensionality(measure.nulls.random_directions(run.W, seed=lab.seed))
+    ideal = ideal_packing(run.W, represented, lab.rng("packing"))
+    packed, kept = measure.dimensionality(ideal), measure.norms(ideal) > 0.5
+    rows = arms(
+        arm("trained", seeds, near=near_levels(d, represented), half=at_half(d, represented)),
+        arm(
+            "random directions of the same norms",
+            seeds,
+            near=near_levels(random, represented),
+            half=at_half(random, represented),
+        ),
+        arm("ideal packing of as many", seeds, near=near_levels(packed, kept), half=at_half(packed, kept)),
+    )
     star = measure.dims_per_feature(run.W)
-    middle = {"density": (run.W.density > 0.2) & (run.W.density < 0.5)}
-
-    def at_half(values):  # (seed,) share of represented features on the digon plateau, in the middle densities
-        part = values.where(represented).sel(middle)
-        return ((np.abs(part - 0.5) < 0.01).sum(("density", "feature")) / part.notnull().sum(("density", "feature"))).values
-
-    claims = [
-        stats.claim(
-            "T6-levels",
-            "Over the whole sweep at least 90% of represented features have a dimensionality within 0.01 of a polytope's",
-            stats.estimate(near(d, 0.01)),
-            ">= 0.9",
-            stats.Arm("random directions of the same norms", stats.estimate(near(null, 0.01))),
-            passed,
-            note=f"Levels {', '.join(f'{x:.3g}' for x in LEVELS)}; n={n}, m={m}, densities {grid[0]:g} to {grid[-1]:.3g}.",
-        ),
-        stats.claim(
-            "T5-digons",
-            "Between densities 0.2 and 0.5 most represented features sit within 0.01 of D = 1/2: antipodal pairs",
-            stats.estimate(at_half(d)),
-            ">= 0.5",
-            stats.Arm("random directions of the same norms", stats.estimate(at_half(null))),
-            passed,
-        ),
-    ]
     table = pd.DataFrame(
         {
             "density": grid,
@@ -189,4 +204,57 @@ def at_scale(config: Config, lab: Lab, passed: bool) -> tuple[Part, SweepRun]:
             "Dimensions per feature, mean and range over seeds. It counts features only while their norms are near 1.",
         ),
     ]  # fmt: skip
-    return Part(claims, figures, {"t5_scale": table}), run
+    return Part([rows], figures, {"t5_scale": table}), run
+
+
+def near_levels(d: xr.DataArray, represented: xr.DataArray, tolerance: float = 0.01) -> np.ndarray:
+    """(seed,) share of represented features, over all densities, whose dimensionality is near that of a polytope."""
+    close = xr.DataArray(np.abs(d - xr.DataArray(list(LEVELS), dims="level")) < tolerance).any("level")
+    near = (close & represented).sum(("density", "feature")) / represented.sum(("density", "feature"))
+    return np.asarray(near)
+
+
+def at_half(d: xr.DataArray, represented: xr.DataArray, tolerance: float = 0.01) -> np.ndarray:
+    """(seed,) share of represented features on the digon plateau, between densities 0.2 and 0.5."""
+    part = d.where(represented).sel(density=(d.density > 0.2) & (d.density < 0.5))
+    half = xr.DataArray(np.abs(part - 0.5) < tolerance)
+    return np.asarray(half.sum(("density", "feature")) / part.notnull().sum(("density", "feature")))
+
+
+def ideal_packing(W: xr.DataArray, represented: xr.DataArray, rng: np.random.Generator) -> xr.DataArray:
+    """The plant of T5 and T6: as many features as each trained network represents, on polytopes as far as dimensions reach.
+
+    Dedicated, then antipodal pairs, then square antiprisms (8 features in 3 dimensions, the lowest level, 3/8); what does not
+    fit even so gets random directions. Norms .9 to 1.1 (equal within a polytope), noise of 1 % on every direction.
+    """
+    ordered = W.transpose("density", "seed", "hidden", "feature")
+    counts = represented.transpose("density", "seed", "feature").sum("feature").values.astype(int)
+    out = np.zeros(ordered.shape)
+    for place in np.ndindex(counts.shape):
+        columns = polytopes(int(counts[place]), ordered.sizes["hidden"], rng)
+        out[place][:, : columns.shape[1]] = columns
+    return ordered.copy(data=out).transpose(*W.dims)
+
+
+def polytopes(count: int, m: int, rng: np.random.Generator) -> np.ndarray:
+    """(m, count) directions of `ideal_packing`: the blocks that fit, in dimensions of their own."""
+    antiprism = measure.ideal("square antiprism")
+    blocks: list[np.ndarray] = []
+    left, room = count, m
+    while room and left:
+        if left >= 8 and room >= 3 and left > 2 * room:
+            block = antiprism
+        elif left >= 2 and left > room:
+            block = np.array([[1.0, -1.0]])
+        else:
+            block = np.array([[1.0]])
+        blocks.append(block * rng.uniform(0.9, 1.1))
+        left, room = left - block.shape[1], room - block.shape[0]
+    W = np.zeros((m, count))
+    row = column = 0
+    for block in blocks:
+        W[row : row + block.shape[0], column : column + block.shape[1]] = block
+        row, column = row + block.shape[0], column + block.shape[1]
+    rest = rng.standard_normal((m, left))
+    W[:, column:] = rest / np.maximum(np.linalg.norm(rest, axis=0), 1e-9)
+    return W + 0.01 * rng.standard_normal(W.shape) / np.sqrt(m)

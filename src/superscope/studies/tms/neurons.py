@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 import superscope as ss
 from superscope import plots
-from superscope.evidence import stats
-from superscope.evidence.findings import Figure
-from superscope.studies.part import Part
+from superscope.evidence.expect import Expect
+from superscope.evidence.findings import Figure, Part
+from superscope.evidence.tables import arm, arms
+from superscope.lab import Lab
+from superscope.studies.tms.config import Config
 
-if TYPE_CHECKING:
-    from superscope.lab import Lab
-    from superscope.studies.tms import Config
+EXPECTED = [
+    Expect(
+        "T13-exact", "The absolute value model with two neurons per feature computes |x| to a loss below 1e-6",
+        "loss", "<= 1e-6", of="trained", null="linear hidden layer", plant="exact network by hand", stat="median",
+        why="Null: |x| is no linear function. Plant: the construction itself, neurons in random order and of random scale.",
+        note="Loss: sum over features, mean over samples. Median over seeds, best of 4 restarts.",
+    ),
+    Expect(
+        "T13-halves", "All six neurons are halves of an absolute value in at least 90% of seeds",
+        "halves", ">= 0.9", of="trained", null="linear hidden layer", plant="exact network by hand", stat="share",
+        why="Null: nothing computes |x| there. Plant: the construction itself, neurons in random order and of random scale.",
+    ),
+    Expect(
+        "hidden-relu",
+        "A ReLU on the bottleneck is kept open by a learned hidden bias: its units are active on at least 95% of inputs",
+        "open", ">= 0.95", of="hidden ReLU", null="absolute value model", plant="bias of three standard deviations",
+        why="Null: where the ReLU computes, it also closes. Plant: biases that keep random directions open.",
+        note="The negative control the problem list warns about: this toy looks like superposition with neurons and is not.",
+    ),
+]  # fmt: skip
 
 
 def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:
@@ -29,35 +46,22 @@ def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:
     return (np.abs(top - 1) < 0.05) & (rest < 0.05)
 
 
-def absolute_value(config: Config, lab: Lab, passed: bool) -> Part:
+def absolute_value(config: Config, lab: Lab) -> Part:
     """T13, n=3, m=6: a positive and a negative neuron per feature compute |x| exactly; a linear hidden layer cannot."""
     inputs = ss.SparseFeatures(3, density=0.1, values=ss.SignedUniform())
-    loss, halves, best = {}, {}, {}
+    loss, halves, best, seeds = {}, {}, {}, lab.seeds(config.seeds)
     for name in ("relu", "identity"):
         toy = ss.AbsoluteValue(3, 6, hidden_activation=name)
-        sweep = ss.Sweep(toy, inputs, seeds=config.seed_range(lab), restarts=4)
+        sweep = ss.Sweep(toy, inputs, seeds=seeds, restarts=4)
         run = lab.train(sweep, config.recipe(4000), name=f"t13-{name}").best("restart")
         loss[name], best[name] = run.loss.values, run.best("seed")
         halves[name] = half_absolute_neurons(run.W.values, run.W_out.values).sum(-1)
-    claims = [
-        stats.claim(
-            "T13-exact",
-            "The absolute value model with two neurons per feature computes |x| to a loss below 1e-6",
-            stats.estimate(loss["relu"], stat="median"),
-            "<= 1e-6",
-            stats.Arm("linear hidden layer", stats.estimate(loss["identity"], stat="median"), "|x| is no linear function"),
-            passed,
-            note="Loss: sum over features, mean over samples. Median over seeds, best of 4 restarts.",
-        ),
-        stats.claim(
-            "T13-halves",
-            "All six neurons are halves of an absolute value in at least 90% of seeds",
-            stats.fraction(halves["relu"] == 6),
-            ">= 0.9",
-            stats.Arm("linear hidden layer", stats.fraction(halves["identity"] == 6)),
-            passed,
-        ),
-    ]
+    by_hand = exact_network(seeds, lab.rng("exact network"))
+    planted = ss.Sweep(ss.AbsoluteValue(3, 6), inputs, seeds=seeds, init=by_hand)
+    loss["by hand"] = lab.train(planted, ss.Recipe.fast(steps=0), name="t13-planted").loss.values
+    halves["by hand"] = half_absolute_neurons(by_hand["W"], by_hand["W_out"]).sum(-1)
+    names = {"relu": "trained", "identity": "linear hidden layer", "by hand": "exact network by hand"}
+    rows = arms(*(arm(name, seeds, loss=loss[key], halves=halves[key] == 6) for key, name in names.items()))
     product = best["relu"].W_out.values @ np.maximum(best["relu"].W.values, 0) + best["relu"].W_out.values @ np.maximum(
         -best["relu"].W.values, 0
     )
@@ -67,23 +71,34 @@ def absolute_value(config: Config, lab: Lab, passed: bool) -> Part:
         "What the best model writes to each output (rows) when one input (columns) is +1, plus when it is -1: "
         "twice the identity if it computes |x|.",
     )
-    table = pd.DataFrame({"seed": config.seed_range(lab), "loss": loss["relu"], "half-absolute neurons": halves["relu"]})
-    return Part(claims, [figure], {"t13_seeds": table})
+    table = pd.DataFrame({"seed": seeds, "loss": loss["relu"], "half-absolute neurons": halves["relu"]})
+    return Part([rows], [figure], {"t13_seeds": table})
 
 
-def hidden_relu(config: Config, lab: Lab, passed: bool) -> Part:
+def exact_network(seeds: range, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The plant of T13: |x| with two neurons a feature in random order, the scale between the layers drawn anew for each."""
+    W, W_out = np.zeros((len(seeds), 6, 3)), np.zeros((len(seeds), 3, 6))
+    for row in range(len(seeds)):
+        scale = rng.uniform(0.3, 3, 6)
+        for neuron, half in enumerate(rng.permutation(6)):
+            W[row, neuron, half // 2] = scale[neuron] * (1 if half % 2 else -1)
+            W_out[row, half // 2, neuron] = 1 / scale[neuron]
+    return {"W": W, "W_out": W_out, "b_out": np.zeros((len(seeds), 3))}
+
+
+def hidden_relu(config: Config, lab: Lab) -> Part:
     """The failed toy: a ReLU on the bottleneck. It learns a hidden bias that keeps the ReLU open, that is, a linear layer."""
     n, m, p = 20, 5, 0.1
     inputs = ss.SparseFeatures(n, density=p, importance=tuple(0.7**i for i in range(n)))
     x = inputs.sample(4096, seed=lab.seed)
-    runs = {}
+    runs, seeds = {}, lab.seeds(16)
     for name, toy in (
         ("hidden ReLU", ss.Bottleneck(n, m, hidden_activation="relu", hidden_bias=True)),
         ("plain", ss.Bottleneck(n, m)),
         ("absolute value model", ss.AbsoluteValue(n, 2 * n, hidden_bias=True)),
     ):
         signed = inputs.replace(values=ss.SignedUniform()) if name == "absolute value model" else inputs
-        sweep = ss.Sweep(toy, signed, seeds=config.seed_range(lab, 16))
+        sweep = ss.Sweep(toy, signed, seeds=seeds)
         runs[name] = lab.train(sweep, config.recipe(6000), name=f"hidden-{name.split()[0].lower()}")
     open_share = {name: open_units(runs[name], x) for name in ("hidden ReLU", "absolute value model")}
     rows = [
@@ -96,20 +111,19 @@ def hidden_relu(config: Config, lab: Lab, passed: bool) -> Part:
         for name, run in runs.items()
         if name != "absolute value model"
     ]
-    claim = stats.claim(
-        "hidden-relu",
-        "A ReLU on the bottleneck is kept open by a learned hidden bias: its units are active on at least 95% of inputs",
-        stats.estimate(open_share["hidden ReLU"]),
-        ">= 0.95",
-        stats.Arm(
-            "absolute value model",
-            stats.estimate(open_share["absolute value model"]),
-            "where the ReLU computes, it also closes",
-        ),
-        passed,
-        note="The negative control the problem list warns about: this toy looks like superposition with neurons and is not.",
+    table = arms(
+        arm("hidden ReLU", seeds, open=open_share["hidden ReLU"]),
+        arm("absolute value model", seeds, open=open_share["absolute value model"]),
+        arm("bias of three standard deviations", seeds, open=wide_open(m, seeds, lab.rng("open"), x.numpy())),
     )
-    return Part([claim], [], {"hidden_relu": pd.DataFrame(rows)})
+    return Part([table], [], {"hidden_relu": pd.DataFrame(rows)})
+
+
+def wide_open(m: int, seeds: range, rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """(seed,) the plant of the hidden ReLU: random directions whose biases lie three standard deviations above zero."""
+    W = rng.standard_normal((len(seeds), m, x.shape[1])) * rng.uniform(0.5, 1.5, (len(seeds), m, 1))
+    h = np.einsum("smn,pn->spm", W, x)
+    return (h + 3 * h.std(axis=1, keepdims=True) - h.mean(axis=1, keepdims=True) > 0).mean((-1, -2))
 
 
 def open_units(run: ss.SweepRun, x) -> np.ndarray:
