@@ -19,6 +19,7 @@ from superscope.evidence.claim import GATE_FAILED, Arm, Claim, Power
 from superscope.evidence.estimate import FEW, Estimate
 from superscope.evidence.findings import Gate
 from superscope.evidence.rule import Rule
+from superscope.evidence.tables import NONE
 
 Stat = Literal["mean", "median", "share"]
 
@@ -114,6 +115,8 @@ def judge(
     Raises ExpectationError for a missing column or arm, unpaired replicates, or fewer replicates than a rule needs.
     """
     frames = _frames(table)
+    if not gate.passed:
+        return [_unjudged(frames, row, gate) for row in expected]
     return [
         _judged(_holding(frames, row.column, f"expectation {row.id!r}"), row, gate, (notes or {}).get(row.id, ""))
         for row in expected
@@ -136,9 +139,23 @@ def gate(table: pd.DataFrame | Sequence[pd.DataFrame], checks: Sequence[Check]) 
     return Gate("; ".join(f"{check.statement} ({check.rule})" for check in checks), not failed, measured, failed)
 
 
+def _unjudged(frames: Sequence[pd.DataFrame], row: Expect, gate: Gate) -> Claim:
+    """A claim behind a failed gate, with whatever was measured: what is missing there is not the study's mistake."""
+    try:
+        return _judged(_holding(frames, row.column, row.id), row, gate, "")
+    except ExpectationError:
+        nothing = estimates.estimate([np.nan], unit=row.unit)
+        null = Arm(row.null, nothing, row.why)
+        plant = Arm(row.plant, nothing, row.why) if row.plant else None
+        return Claim(
+            row.id, row.statement, nothing, Rule.parse(row.rule), null, plant, row.no_plant,
+            verdict=GATE_FAILED, note=row.note, column=row.column, of=row.of, strict=True,
+        )  # fmt: skip
+
+
 def _judged(table: pd.DataFrame, row: Expect, gate: Gate, note: str) -> Claim:
     found = _estimate(table, row, row.of)
-    if found.n < row.replicates and gate.passed:
+    if found.n < row.replicates and gate.passed and not found.has_nan:
         raise ExpectationError(
             f"expectation {row.id!r}: '{row.rule}' asks for {row.replicates} {row.unit} or more, there are {found.n}: with "
             "so few a sign comes out by chance; give more, or ask for the size of an effect"
@@ -212,11 +229,13 @@ def _arm(table: pd.DataFrame, arm: str, column: str, unit: str, who: str) -> pd.
         raise ExpectationError(f"{who}: the replicates are {unit}, but arm {arm!r} has no column {key!r} that names them")
     rows = rows[[key, column]].dropna(subset=[key])
     measured = rows.dropna(subset=[column])
+    if measured.empty and (rows[key] == NONE).any():
+        return pd.Series([np.nan], index=[NONE])
     if measured.empty:
         raise ExpectationError(f"{who}: arm {arm!r} has no value of {column!r}")
     if measured[key].duplicated().any():
         twice = measured[key][measured[key].duplicated()].iloc[0]
-        raise ExpectationError(f"{who}: arm {arm!r} has {column!r} twice for {key} {twice!r}; one row per arm and replicate")
+        raise ExpectationError(f"{who}: arm {arm!r} has {column!r} twice for {key} {twice}; one row per arm and replicate")
     lost = [name for name in rows[key].unique() if name not in set(measured[key])]  # NaN everywhere: measured, and no number
     return pd.concat([measured.set_index(key)[column], pd.Series(np.nan, index=lost, dtype=float)]).astype(float)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from superscope.evidence import stats
 
-NONE = "none"  # the replicate of an arm that has nothing to measure
+NONE = -1  # the replicate of an arm that has nothing to measure
 
 
 def arm(name: str, seed: Iterable[Any], **columns: Any) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def arms(*parts: pd.DataFrame) -> pd.DataFrame:
 def mean_arm(name: str, table: pd.DataFrame, **columns: str) -> pd.DataFrame:
     """Rows of one arm from a table with one row per network: the mean of each column over everything that shares a seed.
 
-    columns: name in the result = name in `table`. An empty table gives one row of NaN for the replicate "none": what should
+    columns: name in the result = name in `table`. An empty table gives one row of NaN for the replicate -1: what should
     have been measured did not occur, and a claim about it is undecided.
     """
     if table.empty:
