@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas  # noqa: F401 - a process that has libraries is never given stand-ins for them (cli.outline)
 import pytest
 
 from superscope import studies

@@ -30,7 +30,7 @@ from superscope.plots.theme import template
 __all__ = ["Figure", "Findings", "Gate", "Lab", "Study"]
 
 PRESETS = ("quick", "standard", "full")
-_RUN_ARGUMENTS = {"preset", "seed", "out", "executor", "lab", "workers", "quiet"}
+_RUN_ARGUMENTS = {"preset", "seed", "out", "executor", "lab", "workers", "quiet", "fresh"}
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,13 @@ class Study:
         *,
         workers: int | None = None,
         quiet: bool | None = None,
+        fresh: bool = False,
         **overrides: Any,
     ) -> Findings:
         """Run the study and store its findings under `out` (default ``runs/``); finished units are not done again.
 
-        `overrides` are fields of the study's Config. A `lab` brings its own preset, seed, folder and executor.
+        `overrides` are fields of the study's Config. A `lab` brings its own preset, seed, folder and executor. `fresh` throws
+        away what an earlier run of the same configuration left.
         """
         if lab is not None:
             preset, seed = lab.preset, lab.seed
@@ -149,6 +151,8 @@ class Study:
         if lab is None:
             silent = not sys.stderr.isatty() if quiet is None else quiet
             lab = Lab(seed, preset, self.folder(config, preset, seed, out), executor, workers, silent)
+            if fresh:
+                store.remove(lab.folder)
         start = clocks()
         found = self.body(config, lab)
         if not isinstance(found, Findings):
@@ -178,7 +182,7 @@ class Study:
             finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         found.save(lab.folder)
-        return found
+        return dataclasses.replace(found, folder=lab.folder)
 
 
 def _versions() -> dict[str, str]:

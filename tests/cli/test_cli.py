@@ -176,3 +176,48 @@ def test_python_m_superscope():
     done = subprocess.run([sys.executable, "-m", "superscope", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout == cli.HELP
+
+
+def test_version(run):
+    assert run("--version")[1].startswith("superscope 0.")
+
+
+@pytest.mark.parametrize("argv", [("--seeds", "14", "4.7"), ("--densities", "0.5", "0.05", "4.7"), ("4.7", "--seeds", "14")])
+def test_the_problem_is_found_among_values_of_options(run, argv):
+    if argv[0] == "--densities":  # a list takes every value that follows: say so rather than guess
+        assert run("run", *argv)[0] == 2
+        return
+    assert run("run", *argv)[0] == 0
+    assert json.loads(next(records.DEFAULT_OUT.rglob("findings.json")).read_text())["config"]["seeds"] == 14
+
+
+def test_replicate_counts_fresh_seeds_and_show_prints_it(run):
+    code, out, _ = run("replicate", "4.7", "--seeds", "3", "--quiet")
+    assert code == 0
+    kept = json.loads((records.DEFAULT_OUT / "4.7" / "replication-quick.json").read_text())
+    assert kept["seeds"] == [1, 2, 3]
+    assert {claim["of"] for claim in kept["claims"].values()} == {3}
+    assert kept["claims"]["effect"]["held"] == 3
+    shown = run("show", "4.7")[1]
+    assert "On 3 fresh seeds" in shown
+    assert "seed 0" in shown  # the fresh runs do not take the record's place
+    assert run("replicate", "4.7", "--seeds", "0")[0] == 2
+    assert "On 3 fresh seeds" in out
+
+
+def test_a_study_without_rows_cannot_be_sealed(run):
+    code, _, err = run("seal", "4.7", "--reason", "r")
+    assert code == 2
+    assert "keeps no rows" in err
+
+
+def test_help_of_every_study_needs_no_heavy_library():
+    """In a process of its own, since what it leaves in the place of libraries must not meet other tests."""
+    code = (
+        "import sys; from superscope import studies; from superscope.cli.studies import run_options\n"
+        "for number in studies.built(): run_options([number, '--help'])\n"
+        "real = [n for n in ('torch', 'scipy', 'sklearn', 'pandas', 'xarray') if hasattr(sys.modules.get(n), '__version__')]\n"
+        "assert not real, real"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import superscope as ss
 from superscope import studies
+from superscope.evidence.rule import Rule
+from superscope.measure.weights.hinges import FLOOR_NO_BIAS, FLOOR_TIED_KINK, hinge_floor
 from superscope.studies import p4_03_squaring as study
+from superscope.studies.p4_03_squaring import plants
 
 TINY = {
     "widths": (1, 2, 3, 4, 5, 6), "restarts": 12, "single_steps": 1500, "n": 4, "hidden": (2, 4), "densities": (1.0, 0.01),
@@ -21,6 +25,43 @@ def test_allocation_spends_neurons_where_they_matter():
     found = study.naive(cost, np.array([1.0, 1.0, 0.01]), 4)
     assert found.neurons.tolist() == [2, 2, 0]
     assert found.loss == pytest.approx(0.21)
+
+
+def rules() -> dict[str, Rule]:
+    return {row.id: Rule.parse(row.rule) for row in study.EXPECTED}
+
+
+def test_plants_of_one_feature_pass_and_nulls_fail():
+    """Started near the floors and trained briefly, networks stay there; a network with no hidden bias cannot come near."""
+    inputs, widths, rule = ss.SparseFeatures(1, 1.0, ss.SignedUniform()), [2, 3, 4, 5], rules()
+
+    def loss(toy: ss.TwoLayer, more: int = 0) -> np.ndarray:
+        sweep = ss.Sweep(toy, inputs, over={"n_hidden": [h + more for h in widths]}, seeds=2)
+        return sweep.train(ss.Recipe.careful(600, lr=1e-2)).loss.values
+
+    floor = np.array([hinge_floor(h) for h in widths])[:, None]
+    pieces = np.array([study.spline_floor(h + 1) for h in widths])[:, None]
+    found = {name: loss(toy, int(name.startswith("one neuron more"))) for name, toy in study.STARTED.items()}
+    stuck = found["no hidden bias, started at its floor"]
+    assert all(map(rule["hinge-floor"].holds, (found["started at the best hinges"] / floor).max(0)))
+    assert all(map(rule["spline-floor"].holds, (found["one neuron more, for the slope"] / pieces).max(0)))
+    assert all(map(rule["stuck"].holds, np.abs(stuck / FLOOR_TIED_KINK - 1).max(0)))
+    bare = found["no bias at all, started at its floor"]
+    assert all(map(rule["stuck-bare"].holds, np.abs(bare / FLOOR_NO_BIAS - 1).max(0)))
+    assert not any(map(rule["hinge-floor"].holds, (stuck / floor).max(0)))
+    assert not any(map(rule["stuck"].holds, np.abs(found["started at the best hinges"] / FLOOR_TIED_KINK - 1).max(0)))
+
+
+def test_planted_code_and_hinges():
+    n, rule = 20, rules()
+    cost = np.array([hinge_floor(k, 0.01) for k in range(3)])
+    toy = plants.Code(n, n, target="square", hidden_bias=True, activation="identity")
+    run = ss.Sweep(toy, ss.SparseFeatures(n, 0.01, ss.SignedUniform()), seeds=2).train(ss.Recipe.careful(0))
+    ratio = run.loss.values / study.naive(cost, np.ones(n), n).loss
+    assert all(map(rule["pays-identity"].holds, ratio))
+    share = study.shared_share(*plants.hinges(n, range(5)))
+    assert all(map(rule["shared-hinges"].holds, share))
+    assert not any(map(rule["shared-hinges"].holds, study.shared_share(*plants.hinges(n, range(5), shared=0.2))))
 
 
 def test_small_run_meets_the_floor_without_bias(tmp_path: Path):

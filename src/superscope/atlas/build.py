@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from superscope import catalogue, store
+from superscope import catalogue, store, studies
 from superscope.atlas import view
 from superscope.evidence import findings, records, replication
 
@@ -38,7 +38,7 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
     out = Path(out)
     site = Site(index=out / "index.html")
     pages = environment()
-    order = list(catalogue.problems().values())
+    order = list(studies.problems().values())
     shown = []
     for place, problem in enumerate(order):
         files: dict[str, bytes] = {}
@@ -51,7 +51,11 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
             site.warnings.append(f"{problem.number}: {error}")
         neighbours = {"before": order[place - 1] if place else None, "after": order[place + 1 : place + 2]}
         html = pages.get_template("problem.html").render(
-            problem=problem, family=catalogue.families()[problem.family], found=context or None, **neighbours
+            problem=problem,
+            built=problem.number in studies.built(),
+            family=catalogue.families()[problem.family],
+            found=context or None,
+            **neighbours,
         )
         store.atomic_write_many(out, {**files, f"{problem.number}.html": html.encode()})
         shown.append(view.index_row(problem, context.get("document")))

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from superscope import catalogue
+from superscope import catalogue, studies
 from superscope.evidence import replication, seal
 from superscope.evidence.wording import show_estimate, show_seconds, show_value
 
@@ -125,7 +125,7 @@ def _provenance(document: dict[str, Any]) -> list[tuple[str, str]]:
 def index_row(problem: catalogue.Problem, document: dict[str, Any] | None) -> dict[str, Any]:
     """One entry of the index; `state` is what its filter matches."""
     found = chips(document)
-    states = [chip["verdict"] for chip in found] or ["not run yet" if problem.built else "not built yet"]
+    states = [chip["verdict"] for chip in found] or ["not run yet" if problem.number in studies.built() else "not built yet"]
     return {"problem": problem, "chips": found, "state": states, "summary": (document or {}).get("summary", "")}
 
 

@@ -75,6 +75,62 @@ class Show:
 
 
 @dataclass
+class Replicate:
+    """Run studies again on fresh seeds and count how often each verdict of the record comes back.
+
+    Examples: superscope replicate 4.7, superscope replicate 4.7 tms --seeds 10, superscope replicate --preset standard
+
+    Without a number: every study that is built. Finished runs are used again. The count is stored beside the findings;
+    `superscope show` and the site print it. Studies of language models change their texts and draws, never the models.
+    """
+
+    problems: tyro.conf.Positional[tuple[str, ...]] = ()
+    """numbers of problems, such as 4.7"""
+    seeds: int = 5
+    """how many fresh seeds"""
+    preset: Literal["quick", "standard", "full"] = "quick"
+    """which preset's record"""
+    executor: Literal["local", "ray"] = "local"
+    """where sweeps run"""
+    workers: int | None = None
+    """worker processes (default: as many as fit this machine)"""
+    out: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+    fresh: bool = False
+    """throw away what earlier runs on these seeds left"""
+    quiet: bool = False
+    """no progress bars"""
+
+
+@dataclass
+class Seal:
+    """Write down, in the ledger of the recorded results, what a study expects: before its numbers exist.
+
+    Example: superscope seal 4.7 --reason "first version"
+    """
+
+    problem: tyro.conf.Positional[str]
+    """number of the problem"""
+    reason: str
+    """what is new or changed, and why"""
+
+
+@dataclass
+class Record:
+    """Put the newest finished runs among the recorded results, with a line in the ledger.
+
+    Example: superscope record 4.7 --runs runs --reason "first record"
+    """
+
+    reason: str
+    """why it is recorded now"""
+    problems: tyro.conf.Positional[tuple[str, ...]] = ()
+    """numbers of problems (default: every one with a finished run)"""
+    runs: Path = records.DEFAULT_OUT
+    """where the runs are kept"""
+
+
+@dataclass
 class Atlas:
     """Write the static site from what is stored, without recomputation. It opens from the file system, offline.
 

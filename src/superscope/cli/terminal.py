@@ -11,52 +11,54 @@ from rich.table import Table
 
 from superscope import catalogue
 from superscope.cli.doctor import Check
-from superscope.evidence import records, seal
+from superscope.evidence import records, replication, seal
 from superscope.evidence.wording import show_estimate, show_seconds, show_value
 
 MARKS = {"supported": "[green]✓ supported[/]", "refuted": "[red]✗ refuted[/]",
          "undecided": "[yellow]? undecided[/]", "gate failed": "[dim]– gate failed[/]"}  # fmt: skip
 
 
-def print_findings(console: Console, document: dict[str, Any], folder: Path) -> None:
-    """Answer, verdicts with their three arms and badges, and where the findings lie."""
+def print_findings(console: Console, document: dict[str, Any], folder: Path, repeated: dict[str, Any] | None = None) -> None:
+    """Answer, verdicts with their three arms and badges, and where the findings lie. repeated: the record of replication."""
     console.print(f"[bold]{document['problem']}  {escape(document['title'])}[/]")
     console.print(escape(document["question"]), style="italic")
+    if document["answer"]:
+        console.print(f"\n[bold]{escape(document['answer'])}[/]")
     gate = document["gate"]
     measured = ", ".join(f"{key} {show_value(value)}" for key, value in gate["measured"].items())
     state = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
     measured = f" [dim]({escape(measured)})[/]" if measured else ""
     console.print(f"\nGate {state}: {escape(gate['statement'])}{measured}")
     badges = seal.badges(document["problem"], document["claims"], seal.read())
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("verdict", "claim", "measured", "rule", "null", "plant"):
-        table.add_column(heading, no_wrap=heading == "verdict", overflow="fold")
     for claim in document["claims"]:
-        reason = f"\n[dim]{escape(claim['reason'])}[/]" if claim["verdict"] in ("refuted", "undecided") else ""
-        estimate = f"{show_estimate(claim)}\n[dim]{claim['estimate']['n']} {escape(claim['estimate']['unit'])}[/]"
-        against = [
-            f"{show_estimate(arm)}\n[dim]{escape(arm['name'])}[/]" if arm else "[dim]none: weaker[/]"
-            for arm in (claim["null"], claim["plant"])
-        ]
-        power = "".join(
-            f"\n[dim]power: {escape(one['effect'])}, found in {one['found']} of {one['of']}[/]" for one in claim["power"]
-        )
-        table.add_row(
-            MARKS[claim["verdict"]],
-            f"{escape(claim['statement'])}\n[dim]{escape(badges[claim['id']])}[/]{power}{reason}",
-            estimate,
-            escape(claim["rule"]["text"]),
-            *against,
-        )
-    console.print(table)
-    if document["answer"]:
-        console.print(f"[bold]{escape(document['answer'])}[/]")
+        _print_claim(console, claim, badges[claim["id"]])
     if document["summary"]:
-        console.print(escape(document["summary"]))
+        console.print(f"\n{escape(document['summary'])}")
+    if repeated:
+        console.print(escape(replication.sentence(repeated)))
     cost = f"{show_seconds(document['seconds'])} wall, {show_seconds(document['cpu_seconds'])} CPU"
     console.print(f"\n[bold]{document['verdict']}[/]  ({document['preset']}, seed {document['seed']}, {cost})")
     console.print(f"Findings: {escape(str(folder / records.FINDINGS))}", soft_wrap=True)
     console.print(f"Page:     superscope atlas, then open site/{document['problem']}.html")
+
+
+def _print_claim(console: Console, claim: dict[str, Any], badge: str) -> None:
+    """A claim in a few lines: verdict and statement, then rule, measured, null and plant below one another."""
+    console.print(f"\n{MARKS[claim['verdict']]}  {escape(claim['statement'])}")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    measured = f"[bold]{show_estimate(claim)}[/]  [dim]{claim['estimate']['n']} {escape(claim['estimate']['unit'])}[/]"
+    table.add_row("  measured", measured)
+    table.add_row("  rule", f"{escape(claim['rule']['text'])}  [dim]{escape(badge)}[/]")
+    for kind in ("null", "plant"):
+        arm = claim[kind]
+        table.add_row(f"  {kind}", f"{show_estimate(arm)}  [dim]{escape(arm['name'])}[/]" if arm else "[dim]none: weaker[/]")
+    for one in claim["power"]:
+        table.add_row("  power", f"{escape(one['effect'])}: found in {one['found']} of {one['of']}")
+    if claim["verdict"] in ("refuted", "undecided"):
+        table.add_row("  why", escape(claim["reason"]))
+    console.print(table)
 
 
 def print_checks(console: Console, checks: list[Check]) -> None:

@@ -6,9 +6,9 @@ three are measured by the same code. `judge` makes the claims, `gate` the gate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -99,11 +99,6 @@ class Check:
         Rule.parse(self.rule)
         if self.by not in ("every", "mean"):
             raise ExpectationError(f"check {self.statement!r}: by={self.by!r} is neither 'every' nor 'mean'")
-
-
-def plain_rows(rows: Iterable[Expect | Check]) -> list[dict[str, Any]]:
-    """Rows as JSON types, for seals."""
-    return [asdict(row) for row in rows]
 
 
 def judge(

@@ -87,6 +87,7 @@ class Findings:
     resumed: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     finished: str = ""
+    folder: Path | None = None  # where it was stored; not itself stored
 
     def __post_init__(self) -> None:
         for kind, names in (
@@ -153,7 +154,7 @@ class Findings:
         except ValueError as error:
             raise store.StoreError(f"findings in {str(folder)!r} contradict themselves: {error}") from error
         gate = document["gate"]
-        copied = [item.name for item in fields(cls) if item.name not in ("gate", "claims", "figures", "tables")]
+        copied = [item.name for item in fields(cls) if item.name not in ("gate", "claims", "figures", "tables", "folder")]
         return cls(
             gate=Gate(
                 gate["statement"], gate["passed"], {k: store.number(v) for k, v in gate["measured"].items()}, gate["failed"]
@@ -161,6 +162,7 @@ class Findings:
             claims=claims,
             figures=figures,
             tables=tables,
+            folder=folder,
             **{name: document[name] for name in copied},
         )
 

@@ -56,12 +56,16 @@ def write(record: dict[str, Any], out: Path | str | None = None) -> Path:
     return place
 
 
-def read(folder: Path | str) -> dict[str, Any] | None:
-    """The record that belongs to a folder of findings, or None. One made of other numbers or rows does not count."""
+def read(folder: Path | str, out: Path | str | None = None) -> dict[str, Any] | None:
+    """The record that belongs to a folder of findings (beside it, or among the user's own runs), or None.
+
+    One made of other verdicts or rows does not count.
+    """
     folder = Path(folder)
     document = findings.read(folder)
-    place = folder.parent / f"replication-{document['preset']}.json"
-    if not place.exists():
+    places = [folder.parent / f"replication-{document['preset']}.json", path(document["problem"], document["preset"], out)]
+    place = next((one for one in places if one.exists()), None)
+    if place is None:
         return None
     record = store.read_sealed(place)
     same = all(

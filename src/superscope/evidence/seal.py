@@ -17,10 +17,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from superscope import store
-from superscope.evidence.expect import Check, Expect, plain_rows
+
+if TYPE_CHECKING:
+    from superscope.evidence.expect import Check, Expect
 
 LEDGER = "ledger.jsonl"
 BEFOREHAND, ADDED, UNSEALED = "fixed beforehand", "added after results", "not sealed"
@@ -32,7 +34,7 @@ Event = Literal["sealed", "recorded", "withdrawn"]
 
 def digest(expected: Iterable[Expect], checks: Iterable[Check] = ()) -> str:
     """Hex digest of everything a study wrote down before its numbers: its rows and its gate."""
-    return store.digest({"expected": plain_rows(expected), "gate": plain_rows(checks)})
+    return store.digest({"expected": [asdict(row) for row in expected], "gate": [asdict(check) for check in checks]})
 
 
 @dataclass(frozen=True)

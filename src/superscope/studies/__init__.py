@@ -1,6 +1,8 @@
-"""One file per problem: ``p4_07_binary_features.py`` is problem 4.7, ``tms.py`` the reproduction of Elhage et al. 2022.
+"""One file (or folder of chapters) per problem: ``p4_07_binary_features.py`` is problem 4.7, ``tms`` the reproduction of
+Elhage et al. 2022.
 
-Studies are found by file name, so listing them imports none of them.
+Studies are found by file name, so listing them imports none of them. A number outside the catalogue needs nothing else: its
+title, question and tips are in the module.
 """
 
 from __future__ import annotations
@@ -11,17 +13,16 @@ import pkgutil
 import re
 from typing import TYPE_CHECKING
 
+from superscope import catalogue
+from superscope.errors import UnknownProblemError
+
 if TYPE_CHECKING:
+    from superscope.catalogue import Problem
     from superscope.study import Study
 
+__all__ = ["UnknownProblemError", "built", "find", "get", "problems"]
+
 _FILE = re.compile(r"p(\d+)_(\d+)_(\w+)")
-
-
-class UnknownProblemError(KeyError):
-    """No problem, or no study, of that name; the message names the nearest one."""
-
-    def __str__(self) -> str:  # KeyError would print the repr, with quotes around the whole message
-        return str(self.args[0])
 
 
 def _problem(module_name: str) -> str | None:
@@ -51,6 +52,32 @@ def _modules() -> dict[str, str]:
 def built() -> list[str]:
     """The problems that have a study, in order: ``["tms", "4.1", ...]``."""
     return list(_modules())
+
+
+def problems() -> dict[str, Problem]:
+    """Number -> problem: the catalogue, then the studies whose number it does not have, described by their modules."""
+    known = catalogue.problems()
+    own = {number: _described(number) for number in built() if number not in known}
+    return {**known, **own}
+
+
+def _described(number: str) -> Problem:
+    study = get(number)
+    slug = study.module.rpartition(".")[2].split("_", 2)[-1].replace("_", "-")
+    return catalogue.Problem(number, slug, "", False, catalogue.OWN, study.title, study.question, study.tips, ())
+
+
+def find(name: str) -> Problem:
+    """A problem by number ("4.7") or slug ("binary-features"); otherwise `UnknownProblemError`, a KeyError."""
+    wanted = str(name).strip().lower()
+    known = problems() if wanted not in catalogue.problems() else catalogue.problems()
+    by_name = {problem.slug: problem for problem in known.values()} | known
+    if wanted not in by_name:
+        near = difflib.get_close_matches(wanted, by_name, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownProblemError(f"no problem {name!r}{hint} (numbers run from 4.1 to 4.45, and tms; a study of your own is "
+                                  "found by its file, studies/p4_99_my_question.py)")  # fmt: skip
+    return by_name[wanted]
 
 
 def get(problem: str) -> Study:

@@ -19,6 +19,7 @@ from superscope.toys import ModuleToy, Target, TwoLayer
 
 FORMAT = 1  # raised whenever the meaning of a stored sweep changes
 SEED_BLOCK = 256  # this many consecutive seeds share one stream of points under Recipe(shared=True)
+RECIPE_AXES = tuple(item.name for item in fields(Recipe) if item.name != "history")  # snapshots would differ in number
 RESERVED = ("seed", "restart", "hidden", "feature", "output", "step")
 
 
@@ -131,16 +132,20 @@ class Grid:
         object.__setattr__(self, "seeds", seeds)
         if self.init is not None:
             object.__setattr__(self, "init", {name: _start(name, value, self) for name, value in self.init.items()})
-        known = self.toy_fields | self.input_fields
+        known = self.toy_fields | self.input_fields | set(RECIPE_AXES)
         for name, values in over.items():
             if name not in known or name in RESERVED:
                 near = difflib.get_close_matches(name, sorted(known), n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
-                    f"sweep axis {name!r} is no field of the toy or of its inputs: {hint}known: {', '.join(sorted(known))}"
+                    f"sweep axis {name!r} is no field of the toy, of its inputs or of the recipe: {hint}known: "
+                    f"{', '.join(sorted(known))}"
                 )
             if not values:
                 raise ValueError(f"sweep axis {name!r} has no values")
+        for name in self.recipe_axes:
+            for value in over[name]:
+                Recipe().replace(**{name: value})  # raises what is wrong with it
         first = dict.fromkeys(over, 0)
         for (
             name,
@@ -159,8 +164,13 @@ class Grid:
     def input_fields(self) -> set[str]:
         return {f.name for f in fields(self.inputs)}
 
+    @functools.cached_property
+    def recipe_axes(self) -> list[str]:
+        """The axes that are fields of the recipe."""
+        return [name for name in self.over or {} if name not in self.toy_fields | self.input_fields]
+
     def at(self, position: Mapping[str, int]) -> tuple[TwoLayer | ModuleToy, SparseFeatures]:
-        """The toy and the inputs at a grid position {axis: index}."""
+        """The toy and the inputs at a grid position {axis: index}; axes of the recipe change neither."""
         assert self.over is not None
         changes = {name: list(self.over[name])[i] for name, i in position.items()}
         changes = {k: tuple(v.tolist()) if isinstance(v, np.ndarray) and v.ndim else v for k, v in changes.items()}

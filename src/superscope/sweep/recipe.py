@@ -13,7 +13,9 @@ SAMPLINGS = ("stratified", "plain")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Training recipe. `Recipe.fast()` is the default, `Recipe.faithful()` is the usual notebook loop.
+    """Training recipe. `Recipe.fast()` is the default, `faithful()` is the usual notebook loop, `careful()` warms up.
+
+    Every field but `history` can be an axis of a sweep: ``ss.Sweep(toy, inputs, over={"lr": [1e-3, 1e-2]})``.
 
     steps: Adam steps.
     points: points per step (the batch size); None means 4 per feature, at least 64 and at most 512. The stratified sampler

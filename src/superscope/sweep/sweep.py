@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from superscope.sweep import execute
 from superscope.sweep.grid import Grid
@@ -17,7 +19,7 @@ class Sweep(Grid):
 
     toy: TwoLayer (Bottleneck, AbsoluteValue, ...) or ModuleToy.
     inputs: SparseFeatures.
-    over: {field of the toy or of the inputs: values}; one axis each, in this order.
+    over: {field of the toy, of the inputs or of the recipe: values}; one axis each, in this order.
     seeds: how many seeds, or the seed numbers themselves. Seeds are the unit of replication.
     restarts: extra initialisations per seed; all minima are kept, `run.best("restart")` picks.
     paired: seed s starts from the same weights at every grid point of the same shape, so that comparisons along an axis
@@ -46,4 +48,31 @@ class Sweep(Grid):
         progress: show a bar with ETA.
         device: "cpu" or "cuda" (torch engine only).
         """
-        return execute.train(self, recipe or Recipe.fast(), engine, executor, workers, store, progress, device)
+        recipe = recipe or Recipe.fast()
+        if not self.recipe_axes:
+            return execute.train(self, recipe, engine, executor, workers, store, progress, device)
+        return self._over_recipes(recipe, store, {"engine": engine, "executor": executor, "workers": workers,
+                                                  "progress": progress, "device": device})  # fmt: skip
+
+    def _over_recipes(self, recipe: Recipe, store: str | Path | None, options: dict[str, Any]) -> SweepRun:
+        """One sweep for every combination of the recipe's axes, joined along them."""
+        import xarray as xr
+
+        assert self.over is not None
+        rest = {name: values for name, values in self.over.items() if name not in self.recipe_axes}
+        parts, failed = [], []
+        notes: dict[str, None] = {}
+        engine = ""
+        for values in itertools.product(*(list(self.over[name]) for name in self.recipe_axes)):
+            changes = dict(zip(self.recipe_axes, values, strict=True))
+            label = ",".join(f"{name}={value}" for name, value in changes.items())
+            place = Path(store).with_suffix("") / f"{label}.zarr" if store else None
+            run = replace(self, over=rest).train(recipe.replace(**changes), store=place, **options)
+            parts.append(run.data.expand_dims({name: [value] for name, value in changes.items()}))
+            notes |= dict.fromkeys(run.notes)
+            failed += [f"{label}, {where}" for where in run.failed]
+            engine = run.engine
+        data = xr.merge([xr.combine_by_coords(parts, combine_attrs="drop")])
+        data = data.reindex({name: list(self.over[name]) for name in self.recipe_axes})
+        data = data.transpose(*self.axes, ...)
+        return SweepRun(self, recipe, data, engine, list(notes), failed)

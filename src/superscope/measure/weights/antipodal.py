@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from superscope.measure import theory
+from superscope.measure.weights import theory
 
 
 class Pair(NamedTuple):

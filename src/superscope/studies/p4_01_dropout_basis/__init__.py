@@ -39,8 +39,8 @@ from superscope.inputs.strata import StratifiedPlan
 from superscope.lab import Lab
 from superscope.studies.p4_01_dropout_basis import figures as pictures
 from superscope.studies.p4_01_dropout_basis import plants, tables
-from superscope.studies.p4_01_dropout_basis.measured import STRONG, WHERE, gate_rows, has_geometry, rows
 from superscope.studies.p4_01_dropout_basis.dropout import dropout_loss, make_masks
+from superscope.studies.p4_01_dropout_basis.measured import STRONG, WHERE, gate_rows, has_geometry, rows
 from superscope.sweep.run import SweepRun
 
 PROBLEM = "4.1"

@@ -14,23 +14,25 @@ All other questions stand in a table, with the studies of this catalogue that sp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import catalogue, measure
+from superscope import measure, studies
 from superscope.evidence import findings, records
 from superscope.evidence.findings import Findings, Gate
 from superscope.lab import Lab
+from superscope.studies.p4_45_open_questions.config import PRESETS, Config
 from superscope.studies.p4_45_open_questions.ray_test import testing
 from superscope.studies.p4_45_open_questions.sensing import IMPORTANCE, sensing_limits
 from superscope.studies.p4_45_open_questions.solver import exact_solver
 
 if TYPE_CHECKING:
     from superscope.studies.part import Part
+
+__all__ = ["PRESETS", "Config", "run"]
 
 PROBLEM = "4.45"
 TITLE = "The open questions at the end of Toy Models"
@@ -75,49 +77,6 @@ QUESTIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class Config:
-    """Sizes of the three parts."""
-
-    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)  # importances of the lesser of two features
-    sensing_features: int = 32  # n of the Donoho-Tanner overlay
-    shares: tuple[float, ...] = (0.125, 0.25, 0.5)  # its dimensions per feature m/n
-    active: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 28)  # its mean number of active features, n x density
-    inputs: int = 30  # inputs per code given to the ideal decoder
-    test_densities: tuple[float, ...] = (0.02, 0.04, 0.06, 0.1, 0.2, 0.4)  # of the models the test is tried on
-    samples: int = 1000  # activations the test sees
-    seeds: int = 16  # seeds of every part
-    steps: int = 1500  # training steps
-
-    def __post_init__(self) -> None:
-        n = self.sensing_features
-        if not all(0 < r < 1 for r in self.ratios):
-            raise ValueError(f"ratios={self.ratios}: importances of the lesser feature lie between 0 and 1")
-        if not all(1 <= round(x * n) < n for x in self.shares):
-            raise ValueError(f"shares={self.shares}: each must leave 1 to {n - 1} dimensions for {n} features")
-        if list(self.active) != sorted(set(self.active)) or not 1 <= self.active[0] <= self.active[-1] <= n:
-            raise ValueError(f"active={self.active}: ascending numbers from 1 to {n}")
-        if not all(0 < p < 1 for p in self.test_densities):
-            raise ValueError(f"test_densities={self.test_densities}: densities lie between 0 and 1")
-
-    def seed_range(self, lab: Lab) -> range:
-        """Seed numbers: disjoint between runs with different --seed."""
-        return range(lab.seed * 1000, lab.seed * 1000 + self.seeds)
-
-
-PRESETS = {
-    "quick": Config(),
-    "standard": Config(
-        sensing_features=64, active=(1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 56), inputs=60, seeds=32, samples=2000,
-        steps=2000,
-    ),
-    "full": Config(
-        sensing_features=128, shares=(0.0625, 0.125, 0.25, 0.5, 0.75), inputs=100, seeds=32, samples=2000, steps=4000,
-        active=(1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112),
-    ),
-}  # fmt: skip
-
-
 def questions() -> pd.DataFrame:
     """The paper's open questions with the problems that speak to them and the verdicts recorded with this version."""
     recorded = records.bundled_results()
@@ -126,7 +85,7 @@ def questions() -> pd.DataFrame:
         runs = records.finished_runs(number, recorded) if recorded else []
         if number == PROBLEM:
             return "this page"
-        built = "not recorded" if catalogue.get(number).built else "not built"
+        built = "not recorded" if number in studies.built() else "not built"
         return findings.read(runs[0])["verdict"] if runs else built
 
     rows = [

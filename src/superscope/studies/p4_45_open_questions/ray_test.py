@@ -18,7 +18,7 @@ from superscope.studies.part import Part
 
 if TYPE_CHECKING:
     from superscope.lab import Lab
-    from superscope.studies.p4_45_open_questions import Config
+    from superscope.studies.p4_45_open_questions.config import Config
 
 WIDTH = 6  # hidden dimensions of every model
 FEATURES = (4, 6, 12, 24)  # fewer than, as many as, more than dimensions

@@ -16,7 +16,7 @@ from superscope.studies.part import Part
 
 if TYPE_CHECKING:
     from superscope.lab import Lab
-    from superscope.studies.p4_45_open_questions import Config
+    from superscope.studies.p4_45_open_questions.config import Config
 
 IMPORTANCE = 0.97  # of feature i: 0.97^i
 NAMES = ("learned code, ideal decoder", "Gaussian code, ideal decoder")

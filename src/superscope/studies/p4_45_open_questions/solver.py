@@ -19,7 +19,7 @@ from superscope.studies.part import Part
 
 if TYPE_CHECKING:
     from superscope.lab import Lab
-    from superscope.studies.p4_45_open_questions import Config
+    from superscope.studies.p4_45_open_questions.config import Config
 
 SHRINKING = tuple(np.round(np.arange(0.3, 0.7001, 0.02), 2))  # densities; above about 0.706 the pair is no longer symmetric
 JUMP_RATIO = 0.3  # the importance at which the weaker feature is dropped at once

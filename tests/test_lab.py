@@ -1,0 +1,156 @@
+"""What the lab keeps: seeds that never overlap, units that know their code, their inputs and their tables."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from superscope import fingerprint, opened
+from superscope.lab import Lab
+
+SCALE = 2.0
+
+
+def lab(tmp_path, seed=0) -> Lab:
+    return Lab(seed, "quick", tmp_path)
+
+
+def test_seeds_of_two_runs_never_overlap(tmp_path):
+    assert list(lab(tmp_path).seeds(3)) == [0, 1, 2]
+    many = lab(tmp_path).seeds(5000)
+    assert not set(many) & set(lab(tmp_path, 1).seeds(5000))
+    with pytest.raises(ValueError, match="0"):
+        lab(tmp_path).seeds(0)
+
+
+def test_random_numbers_depend_on_seed_and_name_alone(tmp_path):
+    one = lab(tmp_path).rng("planes").random(3)
+    assert (one == lab(tmp_path / "other").rng("planes").random(3)).all()
+    assert (one != lab(tmp_path).rng("noise").random(3)).all()
+    assert (one != lab(tmp_path, 1).rng("planes").random(3)).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.DataFrame({"arm": ["a", "b"], "x": [1.5, float("nan")]}),
+        xr.DataArray([[1.0, 2.0]], dims=("seed", "feature"), coords={"seed": [7]}, name="W"),
+        xr.Dataset({"W": (("seed",), np.arange(3.0))}),
+        np.arange(6.0).reshape(2, 3),
+        {"table": pd.DataFrame({"x": [1]}), "array": np.eye(2), "number": 3.5, "text": ["a", "b"]},
+        [1, 2.5, "three"],
+    ],
+    ids=["table", "dataarray", "dataset", "array", "mixed", "plain"],
+)
+def test_tables_and_arrays_come_back_as_they_went(tmp_path, value):
+    first = lab(tmp_path).unit("u", lambda: value)
+    resumed = lab(tmp_path)
+    again = resumed.unit("u", lambda: value)
+    assert resumed.resumed == ["unit u"]
+    for got in (first, again):
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(got, value)
+        elif isinstance(value, xr.DataArray | xr.Dataset):
+            xr.testing.assert_identical(got, value)
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(got, value)
+        elif isinstance(value, dict):
+            pd.testing.assert_frame_equal(got["table"], value["table"])
+            np.testing.assert_array_equal(got["array"], value["array"])
+            assert (got["number"], got["text"]) == (3.5, ["a", "b"])
+        else:
+            assert got == value
+
+
+def test_a_flipped_bit_in_a_table_is_computed_again(tmp_path):
+    lab(tmp_path).unit("u", lambda: pd.DataFrame({"x": [1.0]}))
+    path = next((tmp_path / "units").glob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(bytes(data))
+    again = lab(tmp_path)
+    assert again.unit("u", lambda: pd.DataFrame({"x": [1.0]})).x.tolist() == [1.0]
+    assert any("damaged" in note for note in again.notes)
+
+
+def helper(x):
+    return SCALE * x
+
+
+def measure(x):
+    return helper(x) + 1
+
+
+def edited(text: str, **names):
+    """A function of this module as an editor would leave it."""
+    scope = {**globals(), **names}
+    exec(compile(text, __file__, "exec"), scope)
+    return scope["measure"]
+
+
+def test_a_unit_is_computed_again_when_its_code_is_another(tmp_path):
+    """The function itself, a helper it calls, a constant, a closure, a default: each must be noticed; a comment need not be."""
+    assert lab(tmp_path).unit("u", functools.partial(measure, 3)) == 7
+    same = edited("def measure(x):\n    # said differently\n    return helper(x) + 1\n")
+    run = lab(tmp_path)
+    assert run.unit("u", functools.partial(same, 3)) == 7
+    assert run.resumed == ["unit u"]
+    body = edited("def measure(x):\n    return helper(x) + 2\n")
+    assert lab(tmp_path).unit("u", functools.partial(body, 3)) == 8
+    for value in (1.0, 2.0):
+        assert lab(tmp_path).unit("v", lambda value=value: value) == value
+    for value in (1.0, 2.0):
+
+        def closure():
+            return value  # noqa: B023 - the point
+
+        assert lab(tmp_path).unit("w", closure) == value
+
+
+def test_helpers_and_constants_are_part_of_a_function(monkeypatch):
+    before = fingerprint.of(measure)
+    monkeypatch.setattr(f"{__name__}.SCALE", 3.0)
+    assert fingerprint.of(measure) != before
+    monkeypatch.undo()
+    assert fingerprint.of(measure) == before
+    monkeypatch.setattr(f"{__name__}.helper", lambda x: x)
+    assert fingerprint.of(measure) != before
+
+
+def test_weights_and_text_that_were_opened_are_remembered(tmp_path, monkeypatch):
+    """A unit that opened a model is done again when that model's weights are others, whatever its key says."""
+    digests = {"tiny": "one"}
+    monkeypatch.setattr(opened, "changed", lambda kind, name, digest: digests[name] != digest)
+
+    def compute():
+        opened.note("model", "tiny", digests["tiny"])
+        return digests["tiny"]
+
+    held = functools.partial(_call, _Held(compute))
+    assert lab(tmp_path).unit("u", held) == "one"
+    resumed = lab(tmp_path)
+    assert resumed.unit("u", held) == "one"
+    assert resumed.resumed
+    digests["tiny"] = "two"
+    assert lab(tmp_path).unit("u", held) == "two"
+
+
+class _Held:
+    """Keeps a function out of the fingerprint, as a method of a model would be."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __fingerprint__(self):
+        return "held"
+
+    def __call__(self):
+        return self._function()
+
+
+def _call(function):
+    return function()
