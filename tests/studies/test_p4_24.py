@@ -5,25 +5,22 @@ import pytest
 
 from superscope import lms, studies
 from superscope.lms.model.interventions import mean_loss, project_out
-from superscope.measure.activations import positions, subspace
+from superscope.measure.activations import positions, subspaces
 from superscope.studies import p4_24_positional_dimensions as study
 
 
 def test_geometry_tells_a_dedicated_helix_from_noise():
-    config = study.Config(planes=3)
+    """Noise of .05: there "95 % of the variance" takes 58 dimensions and chance for dedication."""
     rng = np.random.default_rng(0)
-    rows = positions.planted_helix(255, 128, 2.0, 0.005, seed=0)
-    frame = subspace.principal_basis(rows, 3)
+    rows = positions.planted_helix(255, 128, 2.0, 0.05, seed=0)
+    own = subspaces.principal_basis(rows, study.geometry(rows)["rank"])
+    true = subspaces.principal_basis(positions.planted_helix(255, 128, 2.0, 0.0, seed=0), 3)
     tokens = rng.normal(size=(2000, 128))
-    apart = study.geometry(rows, tokens - 0.9 * (tokens @ frame.T) @ frame, config, 0)
-    mixed = study.geometry(rows, tokens, config, 0)
-    noise = study.geometry(0.02 * rng.normal(size=(255, 128)), tokens, config, 0)
-    assert apart["k95"] <= 3
-    assert apart["dedication"] < 0.1
-    assert mixed["dedication"] == pytest.approx(1, abs=0.2)
-    assert noise["k95"] > 90
-    assert noise["helix"] < 0.2
-    assert apart["helix_permuted"] < 0.2
+    assert study.dedication(tokens - tokens @ true.T @ true, own) < 0.1
+    assert study.dedication(tokens, own) == pytest.approx(1, abs=0.2)
+    noise = study.geometry(0.02 * rng.normal(size=(255, 128)))
+    assert noise["rank"] == 1
+    assert noise["share"] < 0.1
 
 
 def test_ablating_nothing_costs_nothing():
@@ -36,16 +33,29 @@ def test_ablating_nothing_costs_nothing():
     assert mean_loss(model, tokens, [all_of_it]).mean() > clean.mean() - 1  # a model that sees nothing still says something
 
 
-def test_a_tiny_run(tmp_path):
-    found = studies.get("4.24").run(out=tmp_path, rows=4, planes=2)
-    controls = {claim.id: claim.null.estimate.value for claim in found.claims}
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return studies.get("4.24").run(out=tmp_path_factory.mktemp("runs"), rows=3, draws=3, planes=3)
+
+
+def test_a_tiny_run(found):
+    by = {claim.id: claim for claim in found.claims}
     assert found.gate.passed
-    assert controls["compact"] > 90
-    assert controls["curve"] < 0.3
-    assert controls["dedicated"] == pytest.approx(1, abs=0.4)
-    assert controls["needed"] < 5
-    assert controls["helix"] < 0.1
-    assert found.tables["readers_and_writers"]["share"].between(0, 1).all()
+    assert {claim.estimate.n for claim in found.claims} == {3}
+    for claim in found.claims:  # every plant is seen and no null is, with three rows of text
+        assert claim.plant.estimate.against(claim.rule) == "inside", claim.id
+        assert claim.null.estimate.against(claim.rule) != "inside", claim.id
+    assert by["compact"].verdict == "supported"
+    assert by["helix"].verdict == "refuted"
+    assert by["needed"].estimate.value < 1.5
+    assert len(found.tables["retractions"]) == 4
+    assert len(found.answer.split()) <= 30
+
+
+def test_a_model_that_does_not_use_positions_fails_the_gate(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "positions_worth", lambda ablation: 0.001)
+    found = studies.get("4.24").run(out=tmp_path, rows=2, draws=2, planes=2)
+    assert found.verdict == "gate failed"
 
 
 def test_shortformer_models_are_refused(tmp_path):

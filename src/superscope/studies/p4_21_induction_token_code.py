@@ -28,7 +28,7 @@ from superscope.lab import Lab
 from superscope.lms import LanguageModel, load
 from superscope.lms.model import attention
 from superscope.lms.model.language_model import rows_to_tensor
-from superscope.measure.activations import heads, subspace
+from superscope.measure.activations import heads, subspaces
 from superscope.studies import language as _language
 
 PROBLEM = "4.21"
@@ -143,7 +143,7 @@ def examine(name: str, config: Config, seed: int) -> dict[str, Any]:
         "ratio_shuffled": float((wrong_rank < 5).mean()) / max(rest, chance),
         "tokens per dimension": best["top1"] * len(codes) / codes.shape[1],
         "tokens per dimension, initial": float((initial_rank == 0).sum()) / codes.shape[1],
-        "participation": subspace.participation_ratio(codes), "k90": subspace.components_for(codes, 0.9),
+        "participation": subspaces.participation_ratio(codes), "k90": subspaces.components_for(codes, 0.9),
         "curve": curve, "frequency": by_frequency(model, codes, readout, seed), "confused": confusions(model, codes, readout),
         "behaviour": behaviour(model, layer, head, tokens, config.period),
     }  # fmt: skip
