@@ -87,9 +87,9 @@ def test_exact_phases_agree_with_theory_on_both_sides_of_equal_importance() -> N
 def test_half_absolute_neurons_on_planted_weights() -> None:
     w_in = np.array([[2.0, 0.0], [-0.5, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0]])
     w_out = np.array([[0.5, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0]])
-    assert neurons.half_absolute_neurons(w_in, w_out).tolist() == [True, True, True, True, False]
+    assert measure.half_absolute_neurons(w_in, w_out).tolist() == [True, True, True, True, False]
     noise = np.random.default_rng(0).normal(size=(20, 2, 6, 3))
-    assert neurons.half_absolute_neurons(noise[:, 0], np.swapaxes(noise[:, 1], -1, -2)).mean() < 0.05
+    assert measure.half_absolute_neurons(noise[:, 0], np.swapaxes(noise[:, 1], -1, -2)).mean() < 0.05
 
 
 def test_monosemantic_model_is_exact_on_what_it_keeps() -> None:
@@ -106,7 +106,7 @@ def test_the_ideal_packing_reaches_the_levels_as_far_as_dimensions_do() -> None:
 
     def near(count: int, m: int = 9) -> float:
         d = measure.dimensionality(bottleneck.polytopes(count, m, rng))
-        return float((np.abs(d[:, None] - np.array(bottleneck.LEVELS)) < 0.01).any(1).mean())
+        return float((np.abs(d[:, None] - np.array(measure.TMS_LEVELS)) < 0.01).any(1).mean())
 
     assert near(9) == near(18) == near(24) == 1
     assert near(60) < 0.5

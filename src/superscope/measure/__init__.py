@@ -29,6 +29,7 @@ from superscope.measure.weights.dimensionality import (
     responses,
 )
 from superscope.measure.weights.geometry import (
+    TMS_LEVELS,
     Component,
     classify,
     geometry,
@@ -49,18 +50,17 @@ from superscope.measure.weights.interference import (
     superposition_of,
     welch_bound,
 )
-from superscope.measure.weights.motifs import Motifs, motifs
+from superscope.measure.weights.motifs import Motifs, half_absolute_neurons, motifs
 from superscope.measure.weights.neighbourly import faces, moment_curve, neighbourliness
 from superscope.measure.weights.polysemanticity import features_per_neuron, lecomte_count, max_over_sum
 
 __all__ = [
-    "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis", "analytic_direction",
-    "attack_increase", "basis_alignment", "best_allocation", "capacity", "classify", "coherence", "dimensionality",
-    "dims_per_feature", "faces", "features_per_neuron",
-    "features_recovered", "features_represented", "frame_potential", "frame_potential_bound", "geometry",
-    "geometry_null", "geometry_table", "hinge_floor", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix",
-    "lecomte_count", "loss_by_active", "max_over_sum", "moment_curve", "motifs", "neighbourliness",
-    "norm_capped_count", "norms", "nulls", "participation_ratio",
-    "participation_ratio_null", "pgd_increase", "represented", "responses", "shared_hinges", "spline_floor",
-    "superposition_of", "theory", "vulnerability", "weight_kurtosis", "welch_bound",
+    "TMS_LEVELS", "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis",
+    "analytic_direction", "attack_increase", "basis_alignment", "best_allocation", "capacity", "classify", "coherence",
+    "dimensionality", "dims_per_feature", "faces", "features_per_neuron", "features_recovered", "features_represented",
+    "frame_potential", "frame_potential_bound", "geometry", "geometry_null", "geometry_table", "half_absolute_neurons",
+    "hinge_floor", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix", "lecomte_count", "loss_by_active",
+    "max_over_sum", "moment_curve", "motifs", "neighbourliness", "norm_capped_count", "norms", "nulls",
+    "participation_ratio", "participation_ratio_null", "pgd_increase", "represented", "responses", "shared_hinges",
+    "spline_floor", "superposition_of", "theory", "vulnerability", "weight_kurtosis", "welch_bound",
 ]  # fmt: skip

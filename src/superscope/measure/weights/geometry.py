@@ -16,6 +16,9 @@ import numpy as np
 from superscope.measure.weights._arrays import CORE, unwrap
 from superscope.measure.weights.dimensionality import dimensionality
 
+# Dimensionalities that TMS saw features stick to: dedicated, tetrahedron, triangle, digon, pentagon, square antiprism.
+TMS_LEVELS = (1.0, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8)
+
 
 def _polygon(k: int) -> np.ndarray:
     angle = 2 * np.pi * np.arange(k) / k

@@ -101,3 +101,14 @@ def shuffled(W_in, W_out, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
         flat = w.reshape(*w.shape[:-2], -1)
         flat[...] = rng.permuted(flat, axis=-1)
     return w1, w2
+
+
+def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:
+    """(..., hidden) whether a neuron is half of |x|: it reads one feature only and writes only there with product 1.
+
+    W (..., hidden, feature), W_out (..., feature, hidden). Positive homogeneity leaves the scale between the layers free,
+    so the product is what is pinned down: w_in * w_out = sign.
+    """
+    top = (np.abs(w_in) * np.swapaxes(w_out, -1, -2)).max(-1)
+    rest = np.abs(w_in).sum(-1) * np.abs(w_out).sum(-2) - top  # every other path from an input through it to an output
+    return (np.abs(top - 1) < 0.05) & (rest < 0.05)

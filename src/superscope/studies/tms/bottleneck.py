@@ -15,8 +15,6 @@ from superscope.lab import Lab
 from superscope.studies.tms.config import Config
 from superscope.sweep import SweepRun
 
-LEVELS = (1.0, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8)  # TMS: dedicated, tetrahedron, triangle, digon, pentagon, square antiprism
-
 EXPECTED = [
     Expect(
         "T2-pentagon", "At density 0.05 five features in two dimensions form a pentagon in at least 90% of seeds",
@@ -29,9 +27,8 @@ EXPECTED = [
         "Over the whole sweep at least 90% of represented features have a dimensionality within 0.01 of a polytope's",
         "near", ">= 0.9", of="trained", null="random directions of the same norms", plant="ideal packing of as many",
         why="Null: norms kept, directions destroyed. Plant: as many features as were trained, on polytopes as far as they fit.",
-        note=f"Levels {', '.join(f'{x:.3g}' for x in LEVELS)}. Dimensionalities add up to at most m, so at most m / (3/8) "
-        f"features "
-        "can sit on a level at once: where more are represented even an ideal packing leaves the rest off the levels.",
+        note="Levels " + ", ".join(f"{x:.3g}" for x in measure.TMS_LEVELS) + ". Dimensionalities add up to at most m, so at most "
+        "m / (3/8) features can sit on a level at once: where more are represented even an ideal packing leaves the rest off.",
     ),
     Expect(
         "T5-digons", "Between densities 0.2 and 0.5 most represented features sit within 0.01 of D = 1/2: antipodal pairs",
@@ -209,7 +206,7 @@ def at_scale(config: Config, lab: Lab) -> tuple[Part, SweepRun]:
 
 def near_levels(d: xr.DataArray, represented: xr.DataArray, tolerance: float = 0.01) -> np.ndarray:
     """(seed,) share of represented features, over all densities, whose dimensionality is near that of a polytope."""
-    close = xr.DataArray(np.abs(d - xr.DataArray(list(LEVELS), dims="level")) < tolerance).any("level")
+    close = xr.DataArray(np.abs(d - xr.DataArray(list(measure.TMS_LEVELS), dims="level")) < tolerance).any("level")
     near = (close & represented).sum(("density", "feature")) / represented.sum(("density", "feature"))
     return np.asarray(near)
 

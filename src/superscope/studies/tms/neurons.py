@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import superscope as ss
-from superscope import plots
+from superscope import measure, plots
 from superscope.evidence.expect import Expect
 from superscope.evidence.findings import Figure, Part
 from superscope.evidence.tables import arm, arms
@@ -35,17 +35,6 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:
-    """(..., hidden) whether a neuron is half of |x|: it reads one feature only and writes only there with product 1.
-
-    W (..., hidden, feature), W_out (..., feature, hidden). Positive homogeneity leaves the scale between the layers free,
-    so the product is what is pinned down: w_in * w_out = sign.
-    """
-    top = (np.abs(w_in) * np.swapaxes(w_out, -1, -2)).max(-1)
-    rest = np.abs(w_in).sum(-1) * np.abs(w_out).sum(-2) - top  # every other path from an input through it to an output
-    return (np.abs(top - 1) < 0.05) & (rest < 0.05)
-
-
 def absolute_value(config: Config, lab: Lab) -> Part:
     """T13, n=3, m=6: a positive and a negative neuron per feature compute |x| exactly; a linear hidden layer cannot."""
     inputs = ss.SparseFeatures(3, density=0.1, values=ss.SignedUniform())
@@ -55,11 +44,11 @@ def absolute_value(config: Config, lab: Lab) -> Part:
         sweep = ss.Sweep(toy, inputs, seeds=seeds, restarts=4)
         run = lab.train(sweep, config.recipe(4000), name=f"t13-{name}").best("restart")
         loss[name], best[name] = run.loss.values, run.best("seed")
-        halves[name] = half_absolute_neurons(run.W.values, run.W_out.values).sum(-1)
+        halves[name] = measure.half_absolute_neurons(run.W.values, run.W_out.values).sum(-1)
     by_hand = exact_network(seeds, lab.rng("exact network"))
     planted = ss.Sweep(ss.AbsoluteValue(3, 6), inputs, seeds=seeds, init=by_hand)
     loss["by hand"] = lab.train(planted, ss.Recipe.fast(steps=0), name="t13-planted").loss.values
-    halves["by hand"] = half_absolute_neurons(by_hand["W"], by_hand["W_out"]).sum(-1)
+    halves["by hand"] = measure.half_absolute_neurons(by_hand["W"], by_hand["W_out"]).sum(-1)
     names = {"relu": "trained", "identity": "linear hidden layer", "by hand": "exact network by hand"}
     rows = arms(*(arm(name, seeds, loss=loss[key], halves=halves[key] == 6) for key, name in names.items()))
     product = best["relu"].W_out.values @ np.maximum(best["relu"].W.values, 0) + best["relu"].W_out.values @ np.maximum(
