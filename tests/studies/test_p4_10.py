@@ -53,16 +53,21 @@ def test_gate_fails_when_nothing_is_learned(tmp_path: Path) -> None:
     assert {claim.verdict for claim in found.claims} == {"gate failed"}
 
 
+def test_a_shifted_boundary_is_found_through_noise_and_failed_trainings() -> None:
+    edges = np.array([0.34, 0.31, 0.4])
+    config = study.Config(boundary_points=64)
+    lab = SimpleNamespace(rng=lambda name: np.random.default_rng(0))
+    assert study.boundary(study.shifted_pairs(edges, config, lab)) / edges == pytest.approx([0.8] * 3, abs=0.03)
+
+
 def test_plants_are_seen_and_nulls_are_not(tmp_path: Path) -> None:
-    """On the small run: a boundary shifted by construction, a saturating curve, a feature cut out, and a phase taken away."""
-    found = studies.get("4.10").run(out=tmp_path, quiet=True, **{**TINY, "boundary_points": 24})
+    """On the small run: a saturating curve, a feature cut out, and a phase taken away."""
+    found = studies.get("4.10").run(out=tmp_path, quiet=True, **TINY)
     table = found.tables["arms"]
 
     def mean(arm: str, column: str) -> float:
         return float(table[table.arm == arm][column].mean())
 
-    assert mean("planted shift of a fifth", "shift") == pytest.approx(0.8, abs=0.06)
-    assert mean("ReLU over ReLU, other seeds", "shift") == pytest.approx(1, abs=0.1)
     assert mean("planted saturating curve", "order") > 0.9
     assert mean("hidden ReLU, one feature removed", "unlearned") >= mean("hidden ReLU", "unlearned") + 0.5
     missing = [mean(arm, "missing") for arm in ("GELU without its antipodal phase", "GELU against ReLU")]
