@@ -46,3 +46,18 @@ def test_contract_on_a_small_run(tmp_path: Path):
     codes = found.tables["codes"].set_index("code")
     assert codes.NNLS["moment curve"] > 0.99
     assert codes.search.min() > 0.9
+
+
+def test_plants_pass_and_nulls_fail_without_much_training(tmp_path: Path):
+    """What is true by construction is measured as true, whatever the networks learned."""
+    found = studies.get("4.16").run(out=tmp_path, quiet=True, **TINY)
+    table = found.tables["arms"]
+
+    def values(arm: str, column: str):
+        return table[table.arm == arm][column].dropna()
+
+    assert values("search with errors of 2 %", "below search").min() > -0.01
+    assert values("tied ReLU", "below search").max() < -0.02
+    assert values("noisy moment curve", "faces").min() > 0.9 > values("Gaussian", "faces").mean()
+    assert values("learned, read by search", "R2").min() > 0.9
+    assert (values("apart", "R2").to_numpy() - values("apart, two on", "R2").to_numpy()).min() > 0.1
