@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from importlib import resources
 from pathlib import Path
@@ -63,8 +64,10 @@ def test_plants_pass_and_nulls_fail():
 
 def test_planted_losses():
     """By hand: a code beats whole neurons where there is an output ReLU, whole neurons do not beat themselves."""
-    config = study.Config()
-    for plan, output, pays in (("code", "relu", True), ("allocation", "identity", False)):
+    for preset, (plan, output, pays) in itertools.product(
+        ("quick", "standard"), (("code", "relu", True), ("allocation", "identity", False))
+    ):
+        config = study.PRESETS[preset]
         toy = plants.Planted(config.n, config.m, output, plan=plan)
         run = ss.Sweep(toy, study.sparse_inputs(config), over={"density": [0.01]}, seeds=3).train(ss.Recipe.careful(0))
         assert ((study.relative(config, run, 0.01) < 1) == pays).all()

@@ -9,7 +9,7 @@ from typing import Any
 from superscope import store
 
 WORDS, NUMBERS = 30, 2
-_NUMBER = re.compile(r"(?<![\w.])[−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![\w])")
+_NUMBER = re.compile(r"(?<![\w.])[−-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[+−-]?\d+)?(?![\w])")
 
 
 def number(value: Any, digits: int = 2) -> str:

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.optimize import linprog
 
 from superscope.toys.aligned import Aligned
 
 NOISE = 0.05
+CODED = 16  # neurons that share
 
 Weights = tuple[np.ndarray, np.ndarray]  # W (m, n), W_out (n, m); or with seeds first
 
 
 @dataclass(frozen=True)
 class Planted(Aligned):
-    """An absolute value model that starts as `plan` builds it: "exact", "allocation" (whole neurons) or "code"."""
+    """An absolute value model that starts as `plan` builds it: "exact" and "allocation" (whole neurons), or "code": whole
+    neurons for the most important features, if there are many, and the last 16 neurons shared by the next 12."""
 
     plan: str = "exact"
     density: float = 0.01
@@ -25,7 +28,13 @@ class Planted(Aligned):
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Initial parameters, float32."""
         n, m = self.n_features, self.n_hidden
-        w, out = code(n, m, 3 * m // 4, rng) if self.plan == "code" else whole_neurons(n, m, rng)
+        coded = min(m, CODED) if self.plan == "code" else 0
+        own = (m - coded) // 2  # features with neurons of their own
+        w, out = whole_neurons(n, m - coded, rng)
+        if coded:
+            more = code(n - own, coded, 3 * coded // 4, rng)
+            w, out = (block_diag(a[: m - coded, :own], b) for a, b in ((w, more[0]), (out.T, more[1].T)))
+            out = out.T
         served = np.abs(w).max(0) > 0
         noise = {"exact": 0.1}.get(self.plan, 0.02)
         w, out = (x * (1 + noise * rng.standard_normal(x.shape)) for x in (w, out))

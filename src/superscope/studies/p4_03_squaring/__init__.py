@@ -162,7 +162,7 @@ def run(config: Config, lab: Lab) -> Findings:
     table = arms(single_rows(config, lab, single, hinges), many_rows(config, lab, runs, cost))
     floors, losses = floor_table(config, single, hinges), loss_table(config, runs, cost)
     passed = gate(table, GATE)
-    claims = judge(table, EXPECTED, passed)
+    claims = judge(table, EXPECTED, passed, {f"pays-{a}": f"n = H = {config.n}." for a in OUTPUTS.values()})
     return Findings(
         passed,
         claims,

@@ -180,6 +180,10 @@ def pair_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def exponents(pairs: pd.DataFrame, activation: str) -> np.ndarray:
-    """(seed,) slope of log cost per squared overlap over log p_i p_j, across conditions and kinds of pair."""
+    """(seed,) slope of log cost per squared overlap over log p_i p_j, across conditions and kinds of pair; NaN where a seed
+    has facing pairs of one p_i p_j only."""
     part = pairs[(pairs.activation == activation) & (pairs.cost > 0)]
-    return np.array([np.polyfit(np.log(rows.chance), np.log(rows.cost), 1)[0] for _, rows in part.groupby("seed")])
+    return np.array([
+        np.polyfit(np.log(rows.chance), np.log(rows.cost), 1)[0] if rows.chance.nunique() > 1 else np.nan
+        for _, rows in part.groupby("seed")
+    ])  # fmt: skip

@@ -135,7 +135,11 @@ def run(config: Config, lab: Lab) -> Findings:
         both_on_rows(config, lab, split),
     )
     passed = gate(table, GATE)
-    claims = judge(table, EXPECTED, passed)
+    sizes = {FEW: config.n // 4, SOME: 3 * config.n // 4}
+    notes = {
+        row.id: f"{h} neurons, {config.n // 2} pairs." for row in EXPECTED for width, h in sizes.items() if width in row.of
+    }
+    claims = judge(table, EXPECTED, passed, notes)
     mean = losses.groupby(["pairs", "output", "hidden layer", "hidden", "density"], sort=False)
     mean = mean.ratio.agg(["mean", "min", "max"]).reset_index()
     by_on = split.groupby(["hidden", "on"]).mean().drop(columns="seed").reset_index()
