@@ -10,6 +10,7 @@ import xarray as xr
 
 import superscope as ss
 from superscope import measure
+from superscope.evidence.expect import gate
 from superscope.measure import theory
 from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import laws as value
@@ -76,13 +77,6 @@ def test_crossing_is_the_lowest_one():
     assert np.isnan(value.crossing(planted(never, never), "a", "b")).all()
 
 
-def test_gap_and_halves():
-    data = planted({"a": np.full(4, 9.0), "b": np.full(4, 4.0)})
-    assert value.gap(data, "represented", "a", "b", unit=5).value == pytest.approx(1.0)
-    assert value.gap(data, "represented", "a", "b", density=0.1).value == pytest.approx(5.0)
-    assert value.halves(data, "represented", "a").estimate.value == 0.0
-
-
 # --- counts -------------------------------------------------------------------------------------------------------------
 
 
@@ -130,9 +124,48 @@ def test_gate_wants_learning_and_superposition():
         return xr.Dataset(full)
 
     sizes = value.Sizes(n_hidden=8)
-    assert value.learned(data(0.2, 30), sizes).passed
-    assert not value.learned(data(0.7, 30), sizes).passed
-    assert not value.learned(data(0.2, 8), sizes).passed
+    assert gate(value.learned(data(0.2, 30), sizes), value.GATE).passed
+    assert not gate(value.learned(data(0.7, 30), sizes), value.GATE).passed
+    assert not gate(value.learned(data(0.2, 8), sizes), value.GATE).passed
+
+
+def lab() -> SimpleNamespace:
+    return SimpleNamespace(rng=lambda name: np.random.default_rng(0), seeds=range)
+
+
+def test_what_is_done_to_networks_shows_in_their_counts():
+    """The plants: nudged as before, a fifth turned off its plateau, a fifth gone, norms grown by a fifth."""
+    sizes = value.Sizes(n_features=20, n_hidden=10, sparse=0.05, rare=(0.05,))
+    digons = np.concatenate([np.eye(10), -np.eye(10)], axis=1)
+    laws = {"U[0, 1]": ss.Uniform(0, 1)}
+    run = run_of([digons, digons], 0.0)
+    rows = {name: value.rows(name, data, "U[0, 1]", sizes) for name, data in value.altered(run, "U[0, 1]", laws, lab()).items()}
+
+    def mean(kind: str, column: str) -> float:
+        return float(rows[f"U[0, 1], {kind}"][column].mean())
+
+    assert mean("nudged", "plateau") == mean("nudged", "represented") == 1
+    assert mean("a fifth turned", "plateau") < 0.9
+    assert mean("a fifth removed", "represented") < 0.95
+    assert mean("norms grown", "overcount") == pytest.approx(1.44)
+    assert mean("nudged", "overcount") == pytest.approx(1, abs=0.02)
+
+
+def test_counts_ruled_by_kurtosis_are_seen_as_such():
+    binary, uniform = "{1}", "U[0, 1]"
+    laws = {binary: value.uniform_from(1), uniform: value.uniform_from(0)}
+    data = planted({binary: np.array([20.0, 30, 40, 50]), uniform: np.array([25.0, 40, 60, 80])})
+    rows = value.kurtosis_rows(data, laws, binary, uniform, lab()).groupby("arm").mismatch.mean()
+    assert rows["ruled by kurtosis"] < 0.02
+    assert rows["at equal density"] > rows["ruled by kurtosis"]
+
+
+@pytest.mark.parametrize("law", SHAPES)
+def test_polygons_by_hand_have_the_loss_of_theory(law):
+    scaled = value.scaled(law)
+    off = polygon.by_hand(scaled, (3, 5, 8), range(4), lab())
+    assert off.shape == (4,)
+    assert off.max() < polygon.TOLERANCE
 
 
 # --- polygons -----------------------------------------------------------------------------------------------------------

@@ -38,10 +38,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 import superscope as ss
-from superscope.evidence import stats
+from superscope.evidence.expect import Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import arm, arms
+from superscope.evidence.wording import answer, percent
 from superscope.lab import Lab
 from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import figures as draw
@@ -72,6 +75,7 @@ DISANALOGIES = [
 ]
 
 BINARY, UNIFORM, PLACEBO = "{1}", "U[0, 1]", "U[0, 2]"
+SCALE = "the same shape on another scale, which the optimiser sees and the loss does not"
 LAWS = {BINARY: value.uniform_from(1), UNIFORM: value.uniform_from(0), PLACEBO: ss.Uniform(0, 2)}
 
 
@@ -83,6 +87,67 @@ class Config(value.Sizes):
 PRESETS = {name: Config(**sizes) for name, sizes in value.SIZES.items()}
 
 
+EXPECTED = [
+    Expect(
+        "polygons-binary", "Any number of binary features is stored without loss in two dimensions when one is on at a time",
+        "off", f"<= {polygon.TOLERANCE}", of=BINARY, null="trained on U[0, 1], against the theory of {1}",
+        plant="exact {1} by hand",
+        why="Null: thresholds for many values. Plant: the exact solution, turned, each weight off by 0.1 %.",
+        note="Per seed: the largest distance over n from the theoretical loss 0, as a share of the loss of answering 0.",
+    ),
+    Expect(
+        "polygons-uniform", "With values in [0, 1] the same training reaches the loss of the best polygon",
+        "off", f"<= {polygon.TOLERANCE}", of=UNIFORM, null="trained on {1}, tested on U[0, 1]", plant="best polygon by hand",
+        why="Null: thresholds that suit one value cut off others. Plant: the polygon of theory, turned, each weight off by "
+        "0.1 %.",
+        note="Per seed: the largest relative distance over n from the best k-gon; it calibrates the training.",
+    ),
+    Expect(
+        "plateau-melts", f"With binary values the antipodal plateau D = 1/2 holds fewer features, by more than "
+        f"{value.OCCUPANCY_MARGIN}",
+        "plateau", f"> {value.OCCUPANCY_MARGIN}", of="U[0, 1] - {1}", null="U[0, 1] - U[0, 2]", plant="U[0, 1] - U[0, 1], a "
+        "fifth turned",
+        why=f"Null: {SCALE}. Plant: a fifth of the features in random directions.",
+        note="Share of represented features, averaged over log density.",
+    ),
+    Expect(
+        "norms-mislead", "Where features are sparse D* = m/‖W‖² counts more binary features than the norms allow, by a factor "
+        "of at "
+        "least 1.118", "overcount", ">= 1.118", of=BINARY, null="linear model on {1}", plant="U[0, 1], norms grown",
+        why="Null: norms at most 1. Plant: weights a fifth larger.",
+        note="‖W‖² over the same sum with every norm capped at 1; at 1.118 D* is nearer to the wrong plateau.",
+    ),
+    Expect(
+        "more-represented", f"More features are represented (norm > 1/2) when they are binary, by more than "
+        f"{value.COUNT_MARGIN} of all",
+        "represented", f"> {value.COUNT_MARGIN}", of="{1} - U[0, 1]", null="U[0, 2] - U[0, 1]",
+        plant="U[0, 1] - U[0, 1], a fifth removed", why=f"Null: {SCALE}. Plant: a fifth of the features gone.",
+        note="Share of all features, averaged over log density.",
+    ),
+    Expect(
+        "more-recovered", f"More features are recovered when they are binary, by more than {value.COUNT_MARGIN} of all",
+        "recovered", f"> {value.COUNT_MARGIN}", of="{1} - U[0, 1]", null="U[0, 2] - U[0, 1]", plant="{1} - {1}, half removed",
+        why=f"Null: {SCALE}. Plant: half of the features gone.",
+        note="The same average. With several features on, few are answered rightly even when alone (figure of counts).",
+    ),
+    Expect(
+        "kurtosis", "At equal kurtosis E x⁴/(E x²)² of the sparse feature both laws represent equally many features (within "
+        f"{value.KURTOSIS_MARGIN:.0%} of all)", "mismatch", f"<= {value.KURTOSIS_MARGIN}", of="at equal kurtosis",
+        null="at equal density", plant="ruled by kurtosis",
+        why="Null: the same counts compared at equal density. Plant: counts that depend on kurtosis alone, with the seeds' "
+        "scatter.",
+        note="Added after the first run (see the method). Mean distance of the counts of features with norm > 1/2 over n.",
+    ),
+    Expect(
+        "rare-regime", "At the lowest density, where at most one feature is on, more binary features are recovered (by > 2 % "
+        "of all)",
+        "recovered when rare", f"> {value.COUNT_MARGIN}", of="{1} - U[0, 1]", null="U[0, 2] - U[0, 1]",
+        plant="{1} - {1}, a fifth removed", why=f"Null: {SCALE}. Plant: a fifth of the features gone.",
+        note="Added after the first run, in which several features were on at once at every density.",
+    ),
+]  # fmt: skip
+
+
 def run(config: Config, lab: Lab) -> Findings:
     """Polygons, then the wide bottleneck over density, and a linear one for control."""
     polygons = polygon.train({law: LAWS[law] for law in (BINARY, UNIFORM)}, config, lab)
@@ -90,127 +155,46 @@ def run(config: Config, lab: Lab) -> Findings:
     data = value.counts(wide, LAWS)
     straight = {BINARY: LAWS[BINARY]}
     linear = value.counts(value.wide(straight, config, lab, "identity", [config.sparse], "linear"), straight)
-    gate = value.learned(data, config)
-    claims = [
-        *about_polygons(polygons, config, gate.passed),
-        *about_packing(data, linear, config, gate.passed),
-        *about_regimes(data, config, gate.passed),
+    parts = [
+        polygon_rows(polygons, config, lab),
+        value.law_rows(wide, data, LAWS, config, lab, (BINARY, UNIFORM)),
+        arm("linear model on {1}", linear.seed.values, overcount=value.per_seed(linear, "overcount", BINARY)),
+        value.kurtosis_rows(config.main(data), LAWS, BINARY, UNIFORM, lab),
     ]
-    tables = {"polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)}
-    return Findings(gate, claims, figures(polygons, wide, data, config), tables, summary(polygons, data, claims, config))
+    table = arms(*parts)
+    passed = gate(value.learned(data, config), value.GATE)
+    mean = table.groupby("arm").represented.mean()
+    return Findings(
+        passed,
+        judge(parts, EXPECTED, passed),
+        figures(polygons, wide, data, config),
+        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)},
+        summary(polygons, data, config),
+        answer(
+            "Alone in two dimensions any number of on-or-off features fits; with several on at once they share {how}: {binary} "
+            "of all are represented against {uniform}.",
+            how="worse" if mean[BINARY] < mean[UNIFORM] else "better",
+            binary=percent(mean[BINARY]),
+            uniform=percent(mean[UNIFORM]),
+        ),
+    )  # fmt: skip
 
 
-def about_polygons(polygons: polygon.Polygons, config: Config, passed: bool) -> list[stats.Claim]:
-    """Trained polygons against theory, for both laws."""
-    sizes = f"n = {min(config.polygon_sizes)} to {max(config.polygon_sizes)}"
-    uniform = LAWS[UNIFORM]
+def polygon_rows(polygons: polygon.Polygons, config: Config, lab: Lab) -> pd.DataFrame:
+    """Trained polygons against theory, for both laws; the same with the laws exchanged; and polygons built by hand."""
+    seeds, uniform = lab.seeds(config.polygon_seeds), LAWS[UNIFORM]
     swapped = [
         polygon.deviation(polygons.tested_on(BINARY, uniform, n), polygon.best_polygon(n, uniform))
         for n in config.polygon_sizes
     ]
-    return [
-        stats.claim(
-            "polygons-binary",
-            f"Any number of binary features ({sizes}) is stored without loss in two dimensions when one is on at a time",
-            stats.estimate(polygons.off(BINARY)),
-            f"<= {polygon.TOLERANCE}",
-            stats.Arm("trained on U[0, 1], against the theory of {1}", stats.estimate(polygons.off(UNIFORM, BINARY))),
-            passed,
-            note="Per seed: the largest distance over n from the theoretical loss 0, as a share of the loss of answering 0.",
-        ),
-        stats.claim(
-            "polygons-uniform",
-            f"With values in [0, 1] the same training reaches the loss of the best polygon ({sizes})",
-            stats.estimate(polygons.off(UNIFORM)),
-            f"<= {polygon.TOLERANCE}",
-            stats.Arm(
-                "trained on {1}, tested on U[0, 1]",
-                stats.estimate(np.max(swapped, axis=0)),
-                "thresholds that suit one value cut off others",
-            ),
-            passed,
-            note="Per seed: the largest relative distance over n from the best k-gon; it calibrates the training.",
-        ),
-    ]
-
-
-def about_packing(data: xr.Dataset, linear: xr.Dataset, config: Config, passed: bool) -> list[stats.Claim]:
-    """Plateau, norms and counts over the density axis of the criteria."""
-    main, rarest = config.main(data), float(data.density.min())
-    sparse, n, margin = config.sparse, config.n_features, value.COUNT_MARGIN
-    average = f"averaged over log density from {config.dense} to {sparse}"
-
-    def placebo(what: str, one: str, other: str, unit: float = 1.0) -> stats.Arm:
-        why = "the same shape on another scale, which the optimiser sees and the loss does not"
-        return stats.Arm("U[0, 2] in place of {1}", value.gap(main, what, one, other, unit), why)
-
-    over = {law: value.per_seed(data, "overcount", law, sparse) for law in (BINARY, UNIFORM)}
-    rare = ", ".join(f"{value.per_seed(data, 'overcount', law, rarest).mean():.2f} for {law}" for law in over)
-    return [
-        stats.claim(
-            "plateau-melts",
-            f"With binary values the antipodal plateau D = 1/2 holds fewer features, by more than {value.OCCUPANCY_MARGIN}",
-            value.gap(main, "plateau", UNIFORM, BINARY),
-            f"> {value.OCCUPANCY_MARGIN}",
-            placebo("plateau", UNIFORM, PLACEBO),
-            passed,
-            note=f"Share of represented features, U[0, 1] minus {{1}}, {average}.",
-        ),
-        stats.claim(
-            "norms-mislead",
-            f"At density {sparse} D* = m/‖W‖² counts more binary features than the norms allow, by a factor of at least 1.118",
-            stats.estimate(over[BINARY]),
-            ">= 1.118",
-            stats.Arm("linear model on {1}", stats.estimate(value.per_seed(linear, "overcount", BINARY)), "norms at most 1"),
-            passed,
-            note="‖W‖² over the same sum with every norm capped at 1; at 1.118 D* is nearer to the wrong plateau. For U[0, 1]: "
-            f"{stats.estimate(over[UNIFORM])}. At density {rarest:.3g}: {rare}.",
-        ),
-        stats.claim(
-            "more-represented",
-            f"More features are represented (norm > 1/2) when they are binary, by more than {margin} of all features",
-            value.gap(main, "represented", BINARY, UNIFORM, n),
-            f"> {margin}",
-            placebo("represented", PLACEBO, UNIFORM, n),
-            passed,
-            note=f"Share of all {n} features, {{1}} minus U[0, 1], {average}.",
-        ),
-        stats.claim(
-            "more-recovered",
-            f"More features are recovered when they are binary, by more than {margin} of all features",
-            value.gap(main, "recovered", BINARY, UNIFORM, n),
-            f"> {margin}",
-            placebo("recovered", PLACEBO, UNIFORM, n),
-            passed,
-            note="The same average. With several features on, few are answered rightly even when alone (figure of counts).",
-        ),
-    ]
-
-
-def about_regimes(data: xr.Dataset, config: Config, passed: bool) -> list[stats.Claim]:
-    """What the first run taught: kurtosis rules while several features are on, exact storage when at most one is."""
-    main, rarest, n = config.main(data), float(data.density.min()), config.n_features
-    return [
-        stats.claim(
-            "kurtosis",
-            "At equal kurtosis E x⁴/(E x²)² of the sparse feature both laws represent equally many features (within "
-            f"{value.KURTOSIS_MARGIN:.0%} of all)",
-            stats.estimate(value.count_mismatch(main, LAWS, BINARY, UNIFORM)),
-            f"<= {value.KURTOSIS_MARGIN}",
-            stats.Arm("at equal density", stats.estimate(value.count_mismatch(main, LAWS, BINARY, UNIFORM, False))),
-            passed,
-            note="Added after the first run (see the method). Mean distance of the counts of features with norm > 1/2 over n.",
-        ),
-        stats.claim(
-            "rare-regime",
-            f"At density {rarest:.3g}, with {n * rarest:.2g} features on, more binary features are recovered (by > 2 % of all)",
-            value.gap(data, "recovered", BINARY, UNIFORM, n, rarest),
-            f"> {value.COUNT_MARGIN}",
-            stats.Arm("U[0, 2] in place of {1}", value.gap(data, "recovered", PLACEBO, UNIFORM, n, rarest)),
-            passed,
-            note="Added after the first run, in which several features were on at once at every density.",
-        ),
-    ]
+    return arms(
+        arm(BINARY, seeds, off=polygons.off(BINARY)),
+        arm("trained on U[0, 1], against the theory of {1}", seeds, off=polygons.off(UNIFORM, BINARY)),
+        arm("exact {1} by hand", seeds, off=polygon.by_hand(LAWS[BINARY], config.polygon_sizes, seeds, lab)),
+        arm(UNIFORM, seeds, off=polygons.off(UNIFORM)),
+        arm("trained on {1}, tested on U[0, 1]", seeds, off=np.max(swapped, axis=0)),
+        arm("best polygon by hand", seeds, off=polygon.by_hand(uniform, config.polygon_sizes, seeds, lab)),
+    )
 
 
 def figures(polygons: polygon.Polygons, wide: ss.SweepRun, data: xr.Dataset, config: Config) -> list[Figure]:
@@ -265,16 +249,13 @@ def figures(polygons: polygon.Polygons, wide: ss.SweepRun, data: xr.Dataset, con
     ]
 
 
-def summary(polygons: polygon.Polygons, data: xr.Dataset, claims: list[stats.Claim], config: Config) -> str:
-    n, rarest = max(config.polygon_sizes), float(data.density.min())
+def summary(polygons: polygon.Polygons, data: xr.Dataset, config: Config) -> str:
+    """What the polygons cost, and where the order of the laws turns."""
+    n = max(config.polygon_sizes)
     loss = polygons.table[polygons.table.n == n].groupby("law").loss.mean()
-    by = {claim.id: claim.estimate.value for claim in claims}
     flips = value.crossing(data, BINARY, UNIFORM)
     flip = f"below a density of about {np.nanmean(flips):.2g}" if np.isfinite(flips).any() else "at no density of this sweep"
     return (
         f"{n} features in two dimensions, one on at a time, cost {loss[BINARY]:.3f} of the loss of answering 0 when binary "
-        f"and {loss[UNIFORM]:.3f} when uniform. With several on, the share of features on the 1/2 plateau changes by "
-        f"{-by['plateau-melts']:+.2f} and the share represented by {by['more-represented']:+.1%} when features are binary; at "
-        f"equal kurtosis the counts differ by {by['kurtosis']:.1%}. Binary features are the cheaper ones {flip}; at "
-        f"{rarest:.3g} the share recovered changes by {by['rare-regime']:+.0%}."
+        f"and {loss[UNIFORM]:.3f} when uniform. Binary features are the cheaper ones {flip}."
     )

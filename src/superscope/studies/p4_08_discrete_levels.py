@@ -30,11 +30,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 import superscope as ss
 from superscope import plots
-from superscope.evidence import stats
+from superscope.evidence.expect import Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import arm, arms
+from superscope.evidence.wording import answer, number, percent
 from superscope.lab import Lab
 from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import figures as draw
@@ -99,25 +102,106 @@ PRESETS = {
 }  # fmt: skip
 
 
+EXPECTED = [
+    Expect(
+        "polygons", "With levels 1, 2, 3 trained networks reach the loss of the best polygon (up to 8 features)",
+        "off", f"<= {polygon.TOLERANCE}", of=THREE, null="trained on U[1/3, 1], against the theory of {1, 2, 3}",
+        plant="best polygon by hand", why="Null: thresholds for other values. Plant: the polygon of theory, turned, each "
+        "weight off "
+        "by 0.1 %.", note="Per seed: the largest relative distance over n from the best k-gon.",
+    ),
+    Expect(
+        "exploited-when-crowded", "Twelve features in two dimensions: between levels 1, 2, 3 networks lose at least 1.2 times "
+        "what a "
+        "polygon for continuous values loses", "ratio", ">= 1.2", of="levels 1, 2, 3, crowded", null="levels 1, …, 8, crowded",
+        plant="code for the top level by hand", why="Null: too many levels for the top one to carry the loss. Plant: a code "
+        "that "
+        "answers the top level alone, turned, each weight off by 0.1 %.",
+        note="The network reached is not always the best one: compare the loss of this code in the figure of polygon losses.",
+    ),
+    Expect(
+        "plateau-as-uniform", "The antipodal plateau D = 1/2 holds as many features with levels 1, 2, 3 as with U[1/3, 1]",
+        "plateau", f"within [-{value.OCCUPANCY_MARGIN}, {value.OCCUPANCY_MARGIN}]",
+        of=f"{THREE} - {THIRD}", null=f"{ONE} - {THIRD}",
+        plant=f"{THIRD}, nudged - {THIRD}", power=(f"{THIRD}, a fifth turned - {THIRD}",),
+        why="Null: a single level. Plant: the same networks, nudged.",
+        note="Share of represented features, averaged over log density.",
+    ),
+    Expect(
+        "count-as-uniform", "As many features are represented (norm > 1/2) with levels 1, 2, 3 as with U[1/3, 1]",
+        "represented", f"within [-{value.COUNT_MARGIN}, {value.COUNT_MARGIN}]",
+        of=f"{THREE} - {THIRD}", null=f"{ONE} - {THIRD}",
+        plant=f"{THIRD}, nudged - {THIRD}", power=(f"{THIRD}, a fifth removed - {THIRD}",),
+        why="Null: a single level. Plant: the same networks, nudged.", note="Share of all features, averaged over log density.",
+    ),
+    Expect(
+        "fewer-than-half", f"More features are represented with U[1/2, 1] than with levels 1, 2, 3, by more than "
+        f"{value.COUNT_MARGIN} "
+        "of all", "represented", f"> {value.COUNT_MARGIN}", of=f"{HALF} - {THREE}",
+        null=f"{THREE}, half of the seeds - {THREE}, other half", plant=f"{THIRD} - {THIRD}, a fifth removed",
+        why="Null: the same law twice. Plant: a fifth of the features gone.",
+        note="The order that the reference sheet expects; kurtosis predicts the reverse.",
+    ),
+    Expect(
+        "close-levels", "Levels 1, 1.1, 1.2 leave as few features on the antipodal plateau as a single level does",
+        "plateau", f"within [-{value.OCCUPANCY_MARGIN}, {value.OCCUPANCY_MARGIN}]",
+        of=f"{CLOSE} - {ONE}", null=f"{THREE} - {ONE}",
+        plant=f"{ONE}, nudged - {ONE}", why="Null: as many levels, further apart. Plant: the same networks, nudged.",
+    ),
+    Expect(
+        "kurtosis", "The laws rank by the kurtosis of their values in how many features they represent (rank correlation)",
+        "ranks", ">= 0.9", of="all laws", null="laws shuffled", plant="ruled by kurtosis",
+        why="Null: the same counts under the wrong laws. Plant: counts that fall with kurtosis, with the seeds' scatter.",
+        note="Counts per seed averaged over log density. Prediction from the results of 4.7.",
+    ),
+]  # fmt: skip
+
+
 def run(config: Config, lab: Lab) -> Findings:
     """Polygons on and off the levels, then the wide bottleneck over density."""
     if not {config.room, config.crowded} <= set(config.polygon_sizes):
         raise ValueError(f"polygon_sizes={config.polygon_sizes} must hold room={config.room} and crowded={config.crowded}")
     polygons = polygon.train({law: LAWS[law] for law in POLYGON_LAWS}, config, lab)
     between = off_levels(polygons, config)
-    data = value.counts(value.wide(LAWS, config, lab), LAWS)
-    gate = value.learned(data, config)
-    claims = [
-        *about_polygons(polygons, between, config, gate.passed),
-        *about_packing(config.main(data), config, lab.seed, gate.passed),
+    wide = value.wide(LAWS, config, lab)
+    data = value.counts(wide, LAWS)
+    parts = [
+        polygon_rows(polygons, between, config, lab),
+        value.law_rows(wide, data, LAWS, config, lab, (THIRD, ONE)),
+        kurtosis_rows(config.main(data), lab),
     ]
-    tables = {
-        "polygons": polygons.table,
-        "between_levels": between,
-        "counts": draw.count_table(data),
-        "levels": draw.level_table(data),
+    table = arms(*parts)
+    passed = gate(value.learned(data, config), value.GATE)
+    mean = table.groupby("arm").represented.mean()
+    return Findings(
+        passed,
+        judge(parts, EXPECTED, passed, about_room(between, config)),
+        figures(polygons, between, data, config),
+        {"arms": table, "polygons": polygons.table, "between_levels": between, "counts": draw.count_table(data),
+         "levels": draw.level_table(data)},
+        summary(polygons, between, config),
+        in_short(mean),
+    )  # fmt: skip
+
+
+def in_short(mean: pd.Series) -> str:
+    """The sentence the page opens with."""
+    like = abs(mean[THREE] - mean[THIRD]) <= value.COUNT_MARGIN
+    return answer(
+        "Features with a few levels are packed {how} continuous ones of the same range: {levels} of all against {range}.",
+        how="like" if like else "unlike",
+        levels=percent(mean[THREE]),
+        range=percent(mean[THIRD]),
+    )
+
+
+def about_room(between: pd.DataFrame, config: Config) -> dict[str, str]:
+    """What the note of a claim adds from this run."""
+    room, two = (float(ratios(between, law, n).mean()) for law, n in ((THREE, config.room), (TWO, config.crowded)))
+    return {
+        "exploited-when-crowded": f"With room, at n = {config.room}: {number(room)}. Levels 1, 2 at n = {config.crowded}: "
+        f"{number(two)}."
     }
-    return Findings(gate, claims, figures(polygons, between, data, config), tables, summary(polygons, between, claims, config))
 
 
 def hull(law: ValueLaw) -> ss.Uniform:
@@ -127,8 +211,6 @@ def hull(law: ValueLaw) -> ss.Uniform:
 
 def off_levels(polygons: polygon.Polygons, config: Config) -> pd.DataFrame:
     """Networks trained on levels, tested on all values between: 1-sparse loss, and its ratio to that of the best polygon."""
-    import pandas as pd
-
     rows = []
     for law in POLYGON_LAWS:
         continuous = hull(LAWS[law])
@@ -147,87 +229,44 @@ def ratios(between: pd.DataFrame, law: str, n: int) -> np.ndarray:
     return between[(between.law == law) & (between.n == n)].ratio.to_numpy()
 
 
-def about_polygons(polygons: polygon.Polygons, between: pd.DataFrame, config: Config, passed: bool) -> list[stats.Claim]:
+def polygon_rows(polygons: polygon.Polygons, between: pd.DataFrame, config: Config, lab: Lab) -> pd.DataFrame:
+    """Trained polygons against theory, and what networks lose between the levels; the same by hand."""
+    seeds = lab.seeds(config.polygon_seeds)
     sheet = tuple(n for n in config.polygon_sizes if n in SHEET_SIZES)
-    many = stats.estimate(ratios(between, EIGHT, config.crowded))
-    return [
-        stats.claim(
-            "polygons",
-            f"With levels 1, 2, 3 trained networks reach the loss of the best polygon (n = {min(sheet)} to {max(sheet)})",
-            stats.estimate(polygons.off(THREE, sizes=sheet)),
-            f"<= {polygon.TOLERANCE}",
-            stats.Arm(
-                "trained on U[1/3, 1], against the theory of {1, 2, 3}", stats.estimate(polygons.off(THIRD, THREE, sheet))
-            ),
-            passed,
-            note="Per seed: the largest relative distance over n from the best k-gon.",
-        ),
-        stats.claim(
-            "exploited-when-crowded",
-            f"{config.crowded} features in two dimensions: between levels 1, 2, 3 networks lose at least 1.2 times what a "
-            "polygon for continuous values loses",
-            stats.estimate(ratios(between, THREE, config.crowded)),
-            ">= 1.2",
-            stats.Arm("levels 1, …, 8", many, "too many levels for the top one to carry the loss"),
-            passed,
-            note=f"With room, at n = {config.room}: {stats.estimate(ratios(between, THREE, config.room))}. Levels 1, 2 at n = "
-            f"{config.crowded}: {stats.estimate(ratios(between, TWO, config.crowded))}.",
-        ),
-    ]
+    return arms(
+        arm(THREE, seeds, off=polygons.off(THREE, sizes=sheet)),
+        arm("trained on U[1/3, 1], against the theory of {1, 2, 3}", seeds, off=polygons.off(THIRD, THREE, sheet)),
+        arm("best polygon by hand", seeds, off=polygon.by_hand(LAWS[THREE], sheet, seeds, lab)),
+        arm("levels 1, 2, 3, crowded", seeds, ratio=ratios(between, THREE, config.crowded)),
+        arm("levels 1, …, 8, crowded", seeds, ratio=ratios(between, EIGHT, config.crowded)),
+        arm("code for the top level by hand", seeds, ratio=top_code(config.crowded, seeds, lab)),
+    )
 
 
-def about_packing(main: xr.Dataset, config: Config, seed: int, passed: bool) -> list[stats.Claim]:
-    """{1, 2, 3} against its continuous twin, close levels against one level, and all laws by kurtosis."""
-    n, plateau, count = config.n_features, value.OCCUPANCY_MARGIN, value.COUNT_MARGIN
-    binary = "{1} in place of {1, 2, 3}"
-    ranks, shuffled = kurtosis_ranks(main, np.random.default_rng(seed))
-    return [
-        stats.claim(
-            "plateau-as-uniform",
-            "The antipodal plateau D = 1/2 holds as many features with levels 1, 2, 3 as with U[1/3, 1]",
-            value.gap(main, "plateau", THREE, THIRD),
-            f"within [-{plateau}, {plateau}]",
-            stats.Arm(binary, value.gap(main, "plateau", ONE, THIRD)),
-            passed,
-            note="Share of represented features, averaged over log density.",
-        ),
-        stats.claim(
-            "count-as-uniform",
-            "As many features are represented (norm > 1/2) with levels 1, 2, 3 as with U[1/3, 1]",
-            value.gap(main, "represented", THREE, THIRD, n),
-            f"within [-{count}, {count}]",
-            stats.Arm(binary, value.gap(main, "represented", ONE, THIRD, n)),
-            passed,
-            note=f"Share of all {n} features, averaged over log density. Against U[0, 1]: "
-            f"{value.gap(main, 'represented', THREE, UNIFORM, n)}.",
-        ),
-        stats.claim(
-            "fewer-than-half",
-            f"More features are represented with U[1/2, 1] than with levels 1, 2, 3, by more than {count} of all",
-            value.gap(main, "represented", HALF, THREE, n),
-            f"> {count}",
-            value.halves(main, "represented", THREE, n),
-            passed,
-            note="The order that the reference sheet expects; kurtosis predicts the reverse.",
-        ),
-        stats.claim(
-            "close-levels",
-            "Levels 1, 1.1, 1.2 leave as few features on the antipodal plateau as a single level does",
-            value.gap(main, "plateau", CLOSE, ONE),
-            f"within [-{plateau}, {plateau}]",
-            stats.Arm("levels 1, 2, 3", value.gap(main, "plateau", THREE, ONE), "as many levels, further apart"),
-            passed,
-        ),
-        stats.claim(
-            "kurtosis",
-            f"The {len(LAWS)} laws rank by the kurtosis of their values in how many features they represent (rank correlation)",
-            stats.estimate(ranks),
-            ">= 0.9",
-            stats.Arm("laws shuffled", stats.estimate(shuffled)),
-            passed,
-            note="Counts per seed averaged over log density. Prediction from the results of 4.7.",
-        ),
-    ]
+def top_code(n: int, seeds: range, lab: Lab) -> np.ndarray:
+    """(seed,) the plant of "exploited": a regular n-gon exact for the top of levels 1, 2, 3 alone, tested between them."""
+    law, rng = LAWS[THREE], lab.rng("code for the top level")
+    top, angle = value.support(law)[1], 2 * np.pi * np.arange(n) / n
+    square = 1 / (1 - np.cos(angle[1]))
+    W = np.sqrt(square) * np.stack([np.cos(angle), np.sin(angle)]) * (1 + 0.001 * rng.standard_normal((len(seeds), 2, n)))
+    lost = np.asarray(polygon.one_active_loss(W, np.full((len(seeds), n), (1 - square) * top), hull(law)))
+    return lost / polygon.best_polygon(n, hull(law))
+
+
+def kurtosis_rows(main: xr.Dataset, lab: Lab) -> pd.DataFrame:
+    """Rank correlation over laws of kurtosis and represented features; laws shuffled; and where kurtosis alone decides."""
+    ranks, shuffled = kurtosis_ranks(main, np.random.default_rng(lab.seed))
+    shape = np.array([value.kurtosis(law) for law in LAWS.values()])
+    found = np.stack([value.per_seed(main, "represented", law) for law in LAWS], axis=1)  # (seed, law)
+    line = np.poly1d(np.polyfit(np.log(shape), found.mean(0), 1))(np.log(shape))
+    ruled = line + found.std(axis=0, ddof=1) * lab.rng("ruled by kurtosis").standard_normal(found.shape)
+    rising = np.sign(line[np.argmax(shape)] - line[np.argmin(shape)])
+    seeds = main.seed.values
+    return arms(
+        arm("all laws", seeds, ranks=ranks),
+        arm("laws shuffled", seeds, ranks=shuffled),
+        arm("ruled by kurtosis", seeds, ranks=[value.rank_correlation(rising * shape, row) for row in ruled]),
+    )
 
 
 def kurtosis_ranks(main: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -286,16 +325,17 @@ def figures(polygons: polygon.Polygons, between: pd.DataFrame, data: xr.Dataset,
     ]  # fmt: skip
 
 
-def summary(polygons: polygon.Polygons, between: pd.DataFrame, claims: list[stats.Claim], config: Config) -> str:
-    by = {claim.id: claim.estimate.value for claim in claims}
+def summary(polygons: polygon.Polygons, between: pd.DataFrame, config: Config) -> str:
+    """What is lost between the levels, and what the best code would reach."""
     mean = between.groupby(["law", "n"]).ratio.mean()
     crowd = polygons.table[(polygons.table.law == THREE) & (polygons.table.n == config.crowded)]
     most = mean[TWO].idxmax()
     return (
-        "Against U[1/3, 1], levels 1, 2, 3 change the share of features on the 1/2 plateau by "
-        f"{by['plateau-as-uniform']:+.2f} and the share represented by {by['count-as-uniform']:+.1%}; laws rank by kurtosis "
-        f"with correlation {by['kurtosis']:.2f}. Between the levels networks lose {mean[THREE, config.room]:.2f} times what "
-        f"the best polygon for continuous values loses at n = {config.room} and {mean[THREE, config.crowded]:.2f} times at n "
-        f"= {config.crowded}, where answering the top level alone would cost {crowd.theory.iloc[0]:.3f} and training reaches "
-        f"{crowd.loss.mean():.3f}. Levels 1, 2 go furthest at n = {most}: {mean[TWO, most]:.2f} times."
+        f"Between the levels networks lose {mean[THREE, config.room]:.2f} times what the best polygon for continuous values "
+        f"loses at "
+        f"n = {config.room} and {mean[THREE, config.crowded]:.2f} times at n = {config.crowded}, where answering the top "
+        f"level alone "
+        f"would cost {crowd.theory.iloc[0]:.3f} and training reaches {crowd.loss.mean():.3f}. Levels 1, 2 go furthest at n = "
+        f"{most}: "
+        f"{mean[TWO, most]:.2f} times."
     )

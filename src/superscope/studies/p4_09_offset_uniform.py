@@ -28,10 +28,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from superscope import plots
-from superscope.evidence import stats
+from superscope.evidence.expect import Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import arm, arms
+from superscope.evidence.wording import answer, percent
 from superscope.lab import Lab
 from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import figures as draw
@@ -81,6 +84,67 @@ def named(low: float) -> str:
     return f"U[{low:g}, 1]" if low < 1 else BINARY
 
 
+FALL, TO_BINARY = "fall to U[0.5, 1]", "fall to {1}"
+EXPECTED = [
+    Expect(
+        "polygons", "With values in [1/2, 1] trained networks reach the loss of the best polygon",
+        "off", f"<= {polygon.TOLERANCE}", of=HALF, null="trained on U[0, 1], against the theory of U[1/2, 1]",
+        plant="best polygon by hand",
+        why="Null: thresholds for values down to 0. Plant: the polygon of theory, turned, each weight off by 0.1 %.",
+        note="Per seed: the largest relative distance over n from the best k-gon.",
+    ),
+    Expect(
+        "plateau-falls", "The further the values are from 0, the fewer features sit on the antipodal plateau D = 1/2 (rank "
+        "correlation "
+        "with a)", "falls", "<= -0.7", of="all laws", null="a shuffled", plant="planted fall",
+        why="Null: the same shares at the wrong a. Plant: a share that falls in a straight line, with the seeds' scatter.",
+        note="Share of represented features, averaged over log density.",
+    ),
+    Expect(
+        "past-the-middle", "At a = 1/2 the occupancy of the plateau has gone more than half of the way from U[0, 1] to {1}",
+        "fall", "> 0.5", of=f"{FALL} / {TO_BINARY}", null=f"U[0, 1], half against half / {TO_BINARY}, half of the seeds",
+        plant=f"three quarters of it / {TO_BINARY}", why="Null: the same law twice. Plant: three quarters of the way, off by "
+        "a tenth.",
+    ),
+    Expect(
+        "more-than-uniform", f"More features are represented (norm > 1/2) with U[1/2, 1] than with U[0, 1], by more than "
+        f"{value.COUNT_MARGIN} "
+        "of all", "represented", f"> {value.COUNT_MARGIN}", of=f"{HALF} - {UNIFORM}",
+        null=f"{UNIFORM}, half of the seeds - {UNIFORM}, other half", plant=f"{UNIFORM} - {UNIFORM}, a fifth removed",
+        why="Null: the same law twice. Plant: a fifth of the features gone.",
+        note="The order that the reference sheet expects; kurtosis predicts the reverse.",
+    ),
+    Expect(
+        "fewer-than-binary", f"More features are represented with {{1}} than with U[1/2, 1], by more than "
+        f"{value.COUNT_MARGIN} of all",
+        "represented", f"> {value.COUNT_MARGIN}", of=f"{BINARY} - {HALF}", null=f"{HALF}, half of the seeds - {HALF}, other "
+        f"half",
+        plant=f"{HALF} - {HALF}, a fifth removed", why="Null: the same law twice. Plant: a fifth of the features gone.",
+        note="The order that the reference sheet expects; kurtosis predicts the reverse.",
+    ),
+    Expect(
+        "kurtosis", "At equal kurtosis of the sparse feature U[1/2, 1] and U[0, 1] represent equally many (within "
+        f"{value.KURTOSIS_MARGIN:.0%})", "mismatch", f"<= {value.KURTOSIS_MARGIN}",
+        of="at equal kurtosis", null="at equal density", plant="ruled by kurtosis",
+        why="Null: the same counts compared at equal density. Plant: counts that depend on kurtosis alone, with the seeds' "
+        "scatter.",
+        note="Mean distance of the counts over n. Prediction from the results of 4.7.",
+    ),
+    Expect(
+        "norms-grow", "At the lowest density squared norms are at least 5 % larger with U[1/2, 1] than with U[0, 1]",
+        "square norm when rare", ">= 1.05", of=f"{HALF} / {UNIFORM}",
+        null=f"{UNIFORM}, half of the seeds / {UNIFORM}, other half", plant=f"{UNIFORM}, norms grown / {UNIFORM}",
+        why="Null: the same law twice. Plant: weights a fifth larger.", note="Mean squared norm of the represented features.",
+    ),
+    Expect(
+        "rare-regime", f"At the lowest density more features are recovered with U[1/2, 1] than with U[0, 1], by more than "
+        f"{value.COUNT_MARGIN} of all", "recovered when rare", f"> {value.COUNT_MARGIN}", of=f"{HALF} - {UNIFORM}",
+        null=f"{UNIFORM}, half of the seeds - {UNIFORM}, other half", plant=f"{HALF} - {HALF}, a fifth removed",
+        why="Null: the same law twice. Plant: a fifth of the features gone.",
+    ),
+]  # fmt: skip
+
+
 def run(config: Config, lab: Lab) -> Findings:
     """Polygons and the wide bottleneck for every lower end."""
     missing = {0.0, 0.5, 1.0} - set(config.lows)
@@ -90,121 +154,63 @@ def run(config: Config, lab: Lab) -> Findings:
     polygons = polygon.train(laws, config, lab)
     wide = value.wide(laws, config, lab)
     data = value.counts(wide, laws)
-    gate = value.learned(data, config)
-    melted = melting_point(config.main(data), config)
-    claims = [
-        about_polygons(polygons, config, gate.passed),
-        *about_plateau(config.main(data), config, lab.seed, gate.passed),
-        *about_counts(data, laws, config, gate.passed),
+    main = config.main(data)
+    parts = [
+        polygon_rows(polygons, config, lab),
+        plateau_rows(main, config, lab),
+        value.law_rows(wide, data, laws, config, lab, (UNIFORM, HALF)),
+        value.kurtosis_rows(main, laws, HALF, UNIFORM, lab),
     ]
-    tables = {"polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)}
-    shown = figures(polygons, data, laws, melted, config)
-    return Findings(gate, claims, shown, tables, summary(data, claims, melted))
-
-
-def about_polygons(polygons: polygon.Polygons, config: Config, passed: bool) -> stats.Claim:
-    return stats.claim(
-        "polygons",
-        f"With values in [1/2, 1] trained networks reach the loss of the best polygon (n = {min(config.polygon_sizes)} to "
-        f"{max(config.polygon_sizes)})",
-        stats.estimate(polygons.off(HALF)),
-        f"<= {polygon.TOLERANCE}",
-        stats.Arm("trained on U[0, 1], against the theory of U[1/2, 1]", stats.estimate(polygons.off(UNIFORM, HALF))),
+    table = arms(*parts)
+    passed = gate(value.learned(data, config), value.GATE)
+    melted = melting_point(main, config)
+    mean = table.groupby("arm").fall.mean()
+    return Findings(
         passed,
-        note="Per seed: the largest relative distance over n from the best k-gon.",
+        judge(parts, EXPECTED, passed),
+        figures(polygons, data, laws, melted, config),
+        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)},
+        summary(data, melted),
+        answer(
+            "Values that keep away from 0 melt the antipodal plateau: from 1/2 up it has gone {way} of the way to on-or-off "
+            "features.",
+            way=percent(mean[FALL] / mean[TO_BINARY]),
+        ) if mean[TO_BINARY] > 0 else "",
+    )  # fmt: skip
+
+
+def polygon_rows(polygons: polygon.Polygons, config: Config, lab: Lab) -> pd.DataFrame:
+    """Trained polygons against theory, the laws exchanged, and polygons built by hand."""
+    seeds, half = lab.seeds(config.polygon_seeds), value.uniform_from(0.5)
+    return arms(
+        arm(HALF, seeds, off=polygons.off(HALF)),
+        arm("trained on U[0, 1], against the theory of U[1/2, 1]", seeds, off=polygons.off(UNIFORM, HALF)),
+        arm("best polygon by hand", seeds, off=polygon.by_hand(half, config.polygon_sizes, seeds, lab)),
     )
 
 
-def about_plateau(main: xr.Dataset, config: Config, seed: int, passed: bool) -> list[stats.Claim]:
+def plateau_rows(main: xr.Dataset, config: Config, lab: Lab) -> pd.DataFrame:
     """How the antipodal plateau goes away between a = 0 and a = 1."""
-    lows, rng = sorted(config.lows), np.random.default_rng(seed)
-    held = np.stack([value.per_seed(main, "plateau", named(low)) for low in lows], axis=1)
+    lows, rng, noise = sorted(config.lows), np.random.default_rng(lab.seed), lab.rng("planted fall")
+    held = np.stack([value.per_seed(main, "plateau", named(low)) for low in lows], axis=1)  # (seed, law)
     falls, shuffled = (
         np.array([value.rank_correlation(order(lows), row) for row in held]) for order in (np.asarray, rng.permutation)
     )
+    line = held.mean(0)[0] + (np.array(lows) - lows[0]) / (lows[-1] - lows[0]) * (held.mean(0)[-1] - held.mean(0)[0])
+    planted = line + held.std(axis=0, ddof=1) * noise.standard_normal(held.shape)
     start, half, end = (value.per_seed(main, "plateau", law) for law in (UNIFORM, HALF, BINARY))
-    middle = len(start) // 2
-    halves = stats.estimate_ratio(start[:middle] - start[middle : 2 * middle], (start - end)[:middle], paired=True)
-    return [
-        stats.claim(
-            "plateau-falls",
-            "The further the values are from 0, the fewer features sit on the antipodal plateau D = 1/2 (rank correlation "
-            "with a)",
-            stats.estimate(falls),
-            "<= -0.7",
-            stats.Arm("a shuffled", stats.estimate(shuffled)),
-            passed,
-            note="Share of represented features, averaged over log density.",
-        ),
-        stats.claim(
-            "past-the-middle",
-            "At a = 1/2 the occupancy of the plateau has gone more than half of the way from U[0, 1] to {1}",
-            stats.estimate_ratio(start - half, start - end, paired=True),
-            "> 0.5",
-            stats.Arm("U[0, 1], half of the seeds against the other half", halves, "the same law twice"),
-            passed,
-        ),
-    ]
-
-
-def about_counts(data: xr.Dataset, laws: value.Laws, config: Config, passed: bool) -> list[stats.Claim]:
-    """Represented features at equal density and at equal kurtosis; norms and recovered features in the rare limit."""
-    main, rarest, n, margin = config.main(data), float(data.density.min()), config.n_features, value.COUNT_MARGIN
-    squares = [value.per_seed(data, "square norm", law, rarest) for law in (HALF, UNIFORM)]
-    middle = len(squares[1]) // 2
-    return [
-        stats.claim(
-            "more-than-uniform",
-            f"More features are represented (norm > 1/2) with U[1/2, 1] than with U[0, 1], by more than {margin} of all",
-            value.gap(main, "represented", HALF, UNIFORM, n),
-            f"> {margin}",
-            value.halves(main, "represented", UNIFORM, n),
-            passed,
-            note="The order that the reference sheet expects; kurtosis predicts the reverse.",
-        ),
-        stats.claim(
-            "fewer-than-binary",
-            f"More features are represented with {{1}} than with U[1/2, 1], by more than {margin} of all",
-            value.gap(main, "represented", BINARY, HALF, n),
-            f"> {margin}",
-            value.halves(main, "represented", HALF, n),
-            passed,
-            note="The order that the reference sheet expects; kurtosis predicts the reverse.",
-        ),
-        stats.claim(
-            "kurtosis",
-            "At equal kurtosis of the sparse feature U[1/2, 1] and U[0, 1] represent equally many (within "
-            f"{value.KURTOSIS_MARGIN:.0%})",
-            stats.estimate(value.count_mismatch(main, laws, HALF, UNIFORM)),
-            f"<= {value.KURTOSIS_MARGIN}",
-            stats.Arm("compared at equal density", stats.estimate(value.count_mismatch(main, laws, HALF, UNIFORM, False))),
-            passed,
-            note="Mean distance of the counts over n. Prediction from the results of 4.7.",
-        ),
-        stats.claim(
-            "norms-grow",
-            f"At density {rarest:.3g} squared norms are at least 5 % larger with U[1/2, 1] than with U[0, 1]",
-            stats.estimate_ratio(squares[0], squares[1], paired=True),
-            ">= 1.05",
-            stats.Arm(
-                "U[0, 1], half of the seeds against the other half",
-                stats.estimate_ratio(squares[1][:middle], squares[1][middle:], paired=False),
-                "the same law twice",
-            ),
-            passed,
-            note="Mean squared norm of the represented features.",
-        ),
-        stats.claim(
-            "rare-regime",
-            f"At density {rarest:.3g} more features are recovered with U[1/2, 1] than with U[0, 1], by more than {margin} of "
-            "all",
-            value.gap(data, "recovered", HALF, UNIFORM, n, rarest),
-            f"> {margin}",
-            value.halves(data, "recovered", UNIFORM, n, rarest),
-            passed,
-            note=f"{{1}} minus U[1/2, 1]: {value.gap(data, 'recovered', BINARY, HALF, n, rarest)}.",
-        ),
-    ]
+    seeds, middle = main.seed.values, len(start) // 2
+    three_quarters = 0.75 * (start - end) * (1 + 0.1 * noise.standard_normal(len(start)))
+    return arms(
+        arm("all laws", seeds, falls=falls),
+        arm("a shuffled", seeds, falls=shuffled),
+        arm("planted fall", seeds, falls=[value.rank_correlation(lows, row) for row in planted]),
+        arm(FALL, seeds, fall=start - half),
+        arm(TO_BINARY, seeds, fall=start - end),
+        arm("three quarters of it", seeds, fall=three_quarters),
+        arm("U[0, 1], half against half", seeds[:middle], fall=start[:middle] - start[middle : 2 * middle]),
+        arm(f"{TO_BINARY}, half of the seeds", seeds[:middle], fall=(start - end)[:middle]),
+    )
 
 
 def melting_point(main: xr.Dataset, config: Config) -> np.ndarray:
@@ -280,13 +286,10 @@ def polygon_figure(polygons: polygon.Polygons, lows: list[float]) -> go.Figure:
     return corner.theory_and_seeds(table[table.n > 4], "a", "n", "smallest value a over largest", "n = ")
 
 
-def summary(data: xr.Dataset, claims: list[stats.Claim], melted: np.ndarray) -> str:
-    by = {claim.id: claim.estimate.value for claim in claims}
-    flips = value.crossing(data, HALF, UNIFORM)
+def summary(data: xr.Dataset, melted: np.ndarray) -> str:
+    """Where the plateau has melted by half, and where the order of the laws turns."""
     return (
-        f"At a = 1/2 the antipodal plateau has gone {by['past-the-middle']:.0%} of the way to the binary case, and it is down "
-        f"to half of its size at a = {average(melted)}. At equal density U[1/2, 1] changes the share of represented features "
-        f"by {by['more-than-uniform']:+.1%} against U[0, 1]; at equal kurtosis the counts differ by {by['kurtosis']:.1%}. The "
-        f"loss of U[1/2, 1] falls below that of U[0, 1] at a density of {average(flips)}; at the lowest density squared norms "
-        f"are {by['norms-grow']:.2f} times as large."
+        f"The antipodal plateau is down to half of its size at a = {average(melted)}. The loss of U[1/2, 1] falls below that "
+        f"of "
+        f"U[0, 1] at a density of {average(value.crossing(data, HALF, UNIFORM))}."
     )

@@ -30,10 +30,6 @@ class Config:
         if not all(0 < p < 1 for p in self.test_densities):
             raise ValueError(f"test_densities={self.test_densities}: densities lie between 0 and 1")
 
-    def seed_range(self, lab) -> range:
-        """Seed numbers: disjoint between runs with different --seed."""
-        return range(lab.seed * 1000, lab.seed * 1000 + self.seeds)
-
 
 PRESETS = {
     "quick": Config(),

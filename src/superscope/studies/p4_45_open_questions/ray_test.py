@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,13 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 import superscope as ss
 from superscope import plots
-from superscope.evidence import stats
-from superscope.evidence.findings import Figure
+from superscope.evidence.expect import Expect
+from superscope.evidence.findings import Figure, Part
+from superscope.evidence.tables import NONE as NOTHING
+from superscope.evidence.tables import arm, arms
+from superscope.lab import Lab
 from superscope.measure.activations.rays import superposition_test
-from superscope.studies.part import Part
-
-if TYPE_CHECKING:
-    from superscope.lab import Lab
-    from superscope.studies.p4_45_open_questions.config import Config
+from superscope.studies.p4_45_open_questions.config import Config
 
 WIDTH = 6  # hidden dimensions of every model
 FEATURES = (4, 6, 12, 24)  # fewer than, as many as, more than dimensions
@@ -26,6 +25,43 @@ IMPORTANCE = 0.9  # of feature i: 0.9^i, so that a linear model keeps the first 
 SPARSE = 1.5  # features on at once, on average, up to which power is promised
 NOISE = 0.02  # sd of what is added to activations, relative to their root mean square
 VALUES = {"wide": ss.Uniform(0, 1), "narrow": ss.Uniform(0.8, 1)}  # laws for which the test is meant, and which mislead it
+
+ALL, NONE, SPARSELY = "all models", "models without superposition", "sparse models with it"
+EXPECTED = [
+    Expect(
+        "separates", "Ranking all models by rays per dimension separates superposition from its absence: AUC at least 0.9",
+        "AUC", ">= 0.9", of=ALL, null="Gaussian twins of all models", plant="sparse ones against those without",
+        why="Null: activations of the same covariance, everything else gone. Plant: models in which features are often alone.",
+        note="Includes dense models, in which nothing is ever alone.",
+    ),
+    Expect(
+        "false-alarms", "Without superposition (features independent, values U[0, 1]) a test at level 0.05 alarms in at most "
+        "5 % of "
+        "the models", "alarms", "<= 0.05", of=NONE, null="non-Gaussianity of these", plant="Gaussian twins of these",
+        why="Null: sparse features are far from Gaussian with or without superposition. Plant: activations without any ray.",
+    ),
+    Expect(
+        "power", f"With superposition and at most {SPARSE:g} features on at once on average, it alarms in at least 90 %",
+        "alarms", ">= 0.9", of=SPARSELY, null="Gaussian twins of sparse models", plant="antipodal pairs by hand",
+        why="Null: no rays are left to count. Plant: 12 features in 6 dimensions, norms .7 to 1.1, as sparse as these.",
+    ),
+    Expect(
+        "counts", "In these the number of rays is the number of represented features, within 10 %",
+        "miscount", "<= 0.1", of=SPARSELY, null="dense models with it", plant="antipodal pairs by hand",
+        why="Null: where several features are always on together nothing lies on a ray. Plant: 12 features in 6 dimensions.",
+        note="Median relative error over the models of a seed.",
+    ),
+    Expect(
+        "values-must-vary", "With values that hardly vary, U[0.8, 1], the test is misled: over 20 % false alarms",
+        "alarms", "> 0.2", of="narrow values, without superposition", null=NONE, plant="binary values, orthogonal features by "
+        "hand",
+        why="Null: values differ from input to input. Plant: values exactly 1, where two features on together give a third "
+        "ray.",
+        note="Two features that are on together then give nearly the same third direction every time: a known limit, first "
+        "shown "
+        "with binary values.",
+    ),
+]  # fmt: skip
 
 
 def activations(w: np.ndarray, inputs: ss.SparseFeatures, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -68,104 +104,92 @@ def population(config: Config, lab: Lab, values: ss.Uniform | ss.Levels, name: s
         for n in FEATURES:
             inputs = ss.SparseFeatures(n, values=values, importance=tuple(IMPORTANCE ** np.arange(n)))
             over = {"density": [float(p) for p in config.test_densities]}
-            sweep = ss.Sweep(ss.Bottleneck(n, WIDTH, activation=activation), inputs, over=over, seeds=config.seed_range(lab))
+            sweep = ss.Sweep(ss.Bottleneck(n, WIDTH, activation=activation), inputs, over=over, seeds=lab.seeds(config.seeds))
             run = lab.train(sweep, ss.Recipe.fast(steps=config.steps), name=f"test-{name}-{activation}-{n}")
             w = run.W.transpose("density", "seed", "hidden", "feature").values
 
             def look(w: np.ndarray = w, inputs: ss.SparseFeatures = inputs) -> list[list[list[float]]]:
                 at = [inputs.replace(density=float(p)) for p in config.test_densities]
                 return [
-                    [examine(w[i, s], x, seed, config) for s, seed in enumerate(config.seed_range(lab))]
+                    [examine(w[i, s], x, seed, config) for s, seed in enumerate(lab.seeds(config.seeds))]
                     for i, x in enumerate(at)
                 ]
 
             for p, each in zip(config.test_densities, lab.unit(f"test-{name}-{activation}-{n}", look), strict=True):
                 rows += [
                     {"activation": activation, "features": n, "density": p, "seed": s, **dict(zip(COLUMNS, row, strict=True))}
-                    for s, row in enumerate(each)
+                    for s, row in zip(lab.seeds(config.seeds), each, strict=True)
                 ]
     return pd.DataFrame(rows)
 
 
-def per_seed(table: pd.DataFrame, measure) -> np.ndarray:
-    """(seed,) a number measured on the models of each seed; NaN if there are none, so that a claim stays undecided."""
-    if not len(table):
-        return np.array([np.nan])
-    return np.array([measure(part) for _, part in table.groupby("seed")])
+def rows_of(name: str, table: pd.DataFrame, **measures: Callable[[pd.DataFrame], float]) -> pd.DataFrame:
+    """Rows of one arm: numbers measured on the models of each seed; nothing to measure where there are none."""
+    if table.empty:
+        return arm(name, [NOTHING], **{key: [np.nan] for key in measures})
+    parts = list(table.groupby("seed"))
+    return arm(name, [seed for seed, _ in parts], **{key: [of(part) for _, part in parts] for key, of in measures.items()})
 
 
-def rejected(column: str = "p", level: float = 0.05):
+def rejected(column: str = "p", level: float = 0.05) -> Callable[[pd.DataFrame], float]:
     """Share of models in which the test rejects "no superposition" at the level."""
     return lambda part: float((part[column] <= level).mean())
 
 
-def testing(config: Config, lab: Lab, passed: bool) -> Part:
+def miscount(part: pd.DataFrame) -> float:
+    """Median relative error of the number of rays."""
+    return float(np.median(np.abs(part.rays / part.represented - 1)))
+
+
+def testing(config: Config, lab: Lab) -> Part:
     """False alarms, power and ROC of the ray test over models whose weights say what is true."""
     models = population(config, lab, VALUES["wide"], "wide")
     without, with_it = models[models.truth == 0], models[models.truth == 1]
     sparse = with_it[with_it.features * with_it.density <= SPARSE]
+    dense = with_it[with_it.features * with_it.density > SPARSE]
     narrow = population(config, lab, VALUES["narrow"], "narrow")
     rng = np.random.default_rng(lab.seed)
     gaussian = [departure(rng.standard_normal((config.samples, WIDTH))) for _ in range(200)]
     kurtosis_level = float(np.quantile(gaussian, 0.95))  # a 5 % test of "these activations are Gaussian"
-    claims = [
-        stats.claim(
-            "separates", "Ranking all models by rays per dimension separates superposition from its absence: AUC at least 0.9",
-            stats.estimate(per_seed(models, lambda t: roc_auc_score(t.truth, t.score))), ">= 0.9",
-            stats.Arm(
-                "Gaussian activations of the same covariance",
-                stats.estimate(per_seed(models, lambda t: roc_auc_score(t.truth, t["twin score"]))),
-                "everything but second moments is gone",
-            ), passed,
-            note="Includes dense models, in which nothing is ever alone; densities "
-            + ", ".join(f"{p:g}" for p in config.test_densities),
-        ),
-        stats.claim(
-            "false-alarms", "Without superposition (features independent, values U[0, 1]) a test at level 0.05 alarms "
-            "in at most 5 % of the models",
-            stats.estimate(per_seed(without, rejected())), "<= 0.05",
-            stats.Arm(
-                "non-Gaussianity", stats.estimate(per_seed(without, lambda t: float((t.tails > kurtosis_level).mean()))),
-                "sparse features are far from Gaussian with or without superposition",
-            ), passed,
-        ),
-        stats.claim(
-            "power", f"With superposition and at most {SPARSE:g} features on at once on average, it alarms in at least 90 %",
-            stats.estimate(per_seed(sparse, rejected())), ">= 0.9",
-            stats.Arm(
-                "Gaussian activations of the same covariance", stats.estimate(per_seed(sparse, rejected("twin p"))),
-                "no rays are left to count",
-            ), passed,
-        ),
-        stats.claim(
-            "counts", "In these the number of rays is the number of represented features, within 10 %",
-            stats.estimate(per_seed(sparse, lambda t: float(np.median(np.abs(t.rays / t.represented - 1))))), "<= 0.1",
-            stats.Arm(
-                "dense models",
-                stats.estimate(per_seed(with_it[with_it.features * with_it.density > SPARSE],
-                                        lambda t: float(np.median(np.abs(t.rays / t.represented - 1))))),
-                "where several features are always on together nothing lies on a ray",
-            ), passed,
-            note="Median relative error over the models of a seed.",
-        ),
-    ]  # fmt: skip
-    narrow_alarms = float((narrow[narrow.truth == 0].p <= 0.05).mean())
-    claims.append(
-        stats.claim(
-            "values-must-vary",
-            "With values that hardly vary, U[0.8, 1], the test is misled: over 20 % false alarms",
-            stats.estimate(per_seed(narrow[narrow.truth == 0], rejected())), "> 0.2",
-            stats.Arm("U[0, 1]", stats.estimate(per_seed(without, rejected())), "values differ from input to input"),
-            passed,
-            note="Two features that are on together then give nearly the same third direction every time: a known limit, first "
-            "shown with binary values.",
-        )
-    )  # fmt: skip
-    return Part(claims, figures(models), {"test_models": _condensed(models)}, (
-        f"The ray test alarms in {rejected()(without):.0%} of models without superposition, {rejected()(sparse):.0%} of sparse "
-        f"models with it and {rejected()(with_it):.0%} of all; with values in U[0.8, 1] in {narrow_alarms:.0%} of models "
-        f"without it."
-    ))  # fmt: skip
+
+    def area(column: str = "score") -> Callable[[pd.DataFrame], float]:
+        return lambda part: float(roc_auc_score(part.truth, part[column]))
+
+    table = arms(
+        rows_of(ALL, models, AUC=area()),
+        rows_of("Gaussian twins of all models", models, AUC=area("twin score")),
+        rows_of("sparse ones against those without", pd.concat([without, sparse]), AUC=area()),
+        rows_of(NONE, without, alarms=rejected()),
+        rows_of("non-Gaussianity of these", without, alarms=lambda part: float((part.tails > kurtosis_level).mean())),
+        rows_of("Gaussian twins of these", without, alarms=rejected("twin p")),
+        rows_of(SPARSELY, sparse, alarms=rejected(), miscount=miscount),
+        rows_of("Gaussian twins of sparse models", sparse, alarms=rejected("twin p")),
+        rows_of("dense models with it", dense, miscount=miscount),
+        rows_of("narrow values, without superposition", narrow[narrow.truth == 0], alarms=rejected()),
+        *by_hand(config, lab),
+    )
+    return Part([table], figures(models), {"test_models": _condensed(models)})
+
+
+def by_hand(config: Config, lab: Lab) -> list[pd.DataFrame]:
+    """The plants: antipodal pairs at the sparse densities, and orthogonal features with binary values at all densities."""
+    pairs = np.concatenate([np.eye(WIDTH), -np.eye(WIDTH)], axis=1)
+    four = np.eye(WIDTH, 4)
+    kinds = (
+        ("antipodal pairs by hand", pairs, VALUES["wide"], [p for p in config.test_densities if 12 * p <= SPARSE]),
+        ("binary values, orthogonal features by hand", four, ss.Constant(1), list(config.test_densities)),
+    )
+    out = []
+    for name, code, values, densities in kinds:
+        found = []
+        for seed in lab.seeds(config.seeds):
+            rng = np.random.default_rng([seed, code.shape[1], 45])
+            for p in densities:
+                W = code * rng.uniform(0.7, 1.1, code.shape[1])
+                row = examine(W, ss.SparseFeatures(code.shape[1], p, values=values), seed, config)
+                found.append({"seed": seed, **dict(zip(COLUMNS, row, strict=True))})
+        out.append(rows_of(name, pd.DataFrame(found), alarms=rejected(), miscount=miscount))
+    return out
 
 
 def _condensed(models: pd.DataFrame) -> pd.DataFrame:

@@ -27,8 +27,9 @@ EXPECTED = [
         "Over the whole sweep at least 90% of represented features have a dimensionality within 0.01 of a polytope's",
         "near", ">= 0.9", of="trained", null="random directions of the same norms", plant="ideal packing of as many",
         why="Null: norms kept, directions destroyed. Plant: as many features as were trained, on polytopes as far as they fit.",
-        note="Levels " + ", ".join(f"{x:.3g}" for x in measure.TMS_LEVELS) + ". Dimensionalities add up to at most m, so at "
-        "most m / (3/8) features can sit on a level at once: where more are represented even an ideal packing leaves the rest off.",
+        note="Levels " + ", ".join(f"{x:.3g}" for x in measure.TMS_LEVELS) + ". Dimensionalities add up to at most m, so "
+        "at most m / (3/8) features can sit on a level at once: where more are represented even an ideal packing leaves the "
+        "rest off.",
     ),
     Expect(
         "T5-digons", "Between densities 0.2 and 0.5 most represented features sit within 0.01 of D = 1/2: antipodal pairs",

@@ -93,7 +93,7 @@ def train(laws: Laws, sizes: Sizes, lab: Lab) -> Polygons:
     import pandas as pd
 
     recipe = ss.Recipe.fast(steps=sizes.polygon_steps, points=64, lr=0.03, beta2=0.99)
-    seeds = sizes.seed_range(lab, sizes.polygon_seeds)
+    seeds = lab.seeds(sizes.polygon_seeds)
     rows, weights = [], {}
     for n in sizes.polygon_sizes:
         inputs = ss.SparseFeatures(n, density=(1 - HALF_EMPTY) / n, groups=(ss.AntiCorrelated(tuple(range(n))),))
@@ -115,3 +115,27 @@ def train(laws: Laws, sizes: Sizes, lab: Lab) -> Polygons:
                 "starts within 1%": (deviation(loss, expected) < 0.01).mean(1),
             }))  # fmt: skip
     return Polygons(laws, pd.concat(rows, ignore_index=True), weights)
+
+
+def by_hand(law: ValueLaw, sizes: tuple[int, ...], seeds: range, lab: Lab) -> np.ndarray:
+    """(seed,) the plant: largest deviation over n of the best polygon built by hand, turned, each weight off by 0.1 %."""
+    rng = lab.rng("polygons by hand")
+    off = np.zeros((len(sizes), len(seeds)))
+    for row, n in enumerate(sizes):
+        W, b = built(n, law)
+        angle = rng.uniform(0, 2 * np.pi, len(seeds))
+        turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], -2)
+        noisy = (turn @ W) * (1 + 0.001 * rng.standard_normal((len(seeds), 2, n)))
+        off[row] = deviation(one_active_loss(noisy, np.broadcast_to(b, (len(seeds), n)), law), best_polygon(n, law))
+    return off.max(axis=0)
+
+
+def built(n: int, law: ValueLaw) -> tuple[np.ndarray, np.ndarray]:
+    """W (2, n) and b (n,) of the least 1-sparse loss: a regular k-gon, the other features dropped."""
+    k = min(range(min(n, 4), n + 1), key=lambda k: k / n * _regular(k, law) + 1 - k / n)
+    made = theory.polygon_optimum(k, quadrature(law)) if k > 4 else None
+    angle = 2 * np.pi * np.arange(k) / k
+    length, bias = (made.length, made.bias) if made else (1.0, 0.0)
+    W = np.zeros((2, n))
+    W[:, :k] = length * np.stack([np.cos(angle), np.sin(angle)])
+    return W, np.r_[np.full(k, bias), np.zeros(n - k)]
