@@ -154,3 +154,24 @@ class _Held:
 
 def _call(function):
     return function()
+
+
+def test_an_edited_toy_target_or_loss_is_another_sweep():
+    """Names alone would let an edited body pass for the old one, silently."""
+    import superscope as ss
+
+    def sweep(**scope):
+        names: dict = {"__name__": "mine"}
+        exec(
+            "import superscope as ss\nclass Own(ss.TwoLayer):\n    def initial(self, rng):\n        return {body}\n".format(
+                **scope
+            ),
+            names,
+        )
+        return ss.Sweep(names["Own"](4, 2), ss.SparseFeatures(4)).digest()
+
+    assert sweep(body="super().initial(rng)") == sweep(body="super().initial(rng)")
+    assert sweep(body="super().initial(rng)") != sweep(body="dict(super().initial(rng))")
+    targets = [ss.Target("t", compute, lambda n: n) for compute in (lambda x: x, lambda x: 2 * x)]
+    one, two = (ss.Sweep(ss.Bottleneck(4, 2, target=target), ss.SparseFeatures(4)).digest() for target in targets)
+    assert one != two

@@ -289,7 +289,8 @@ def _functions(value: Any) -> list[Callable[..., Any]]:
         parts = [value.build, value.loss, *_functions(value.target), *value.settings.values()]
         return [part for part in parts if callable(part)]
     if isinstance(value, TwoLayer):
-        return _functions(value.target) + ([] if type(value).__module__.startswith("superscope.") else [type(value)])
+        bundled = type(value).__module__.startswith("superscope.toys")  # their meaning changes with FORMAT alone
+        return _functions(value.target) + ([] if bundled else [type(value)])
     if isinstance(value, Target):
         return [value.compute, value.outputs]
     return [value] if callable(value) else []
