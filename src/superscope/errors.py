@@ -5,6 +5,10 @@ class UserError(Exception):
     """A mistake that the message explains, quoting the input and saying what would have worked; exit code 2."""
 
 
+class SettingError(UserError, ValueError):
+    """A value that a toy, its inputs, a recipe or a sweep cannot have."""
+
+
 class UnknownProblemError(UserError, KeyError):
     """No problem, or no study, of that name; the message names the nearest one."""
 

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
-import inspect
 import sys
 import sysconfig
 import types
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 # Whose sources are digested as a whole: methods are called on objects, so names alone do not tell which code runs.
-ROOMS = ("inputs", "toys", "sweep", "lms", "measure", "recover", "lab.py")
+ROOMS = ("inputs", "toys", "sweep", "lms", "measure", "recover", "evidence", "store.py", "lab.py")
 
 
 def of(function: Callable[..., Any]) -> str:
@@ -62,15 +61,19 @@ def _add(value: Any, state: Any, seen: set[int]) -> None:
     elif hasattr(value, "__fingerprint__"):  # says itself what it depends on
         state.update(type(value).__name__.encode())
         _add(value.__fingerprint__(), state, seen)
+    elif isinstance(value, (dict, list)) and id(value) in seen:  # it holds itself
+        state.update(b"seen")
     elif isinstance(value, dict):
+        seen.add(id(value))
         for item in value.items():
             _add(item, state, seen)
+        seen.discard(id(value))
     elif isinstance(value, (list, tuple, set, frozenset)):
         state.update(f"{type(value).__name__} {len(value)}".encode())
         for item in sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value:
             _add(item, state, seen)
     elif isinstance(value, np.ndarray):
-        state.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
+        state.update(f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes())
     elif dataclasses.is_dataclass(value):
         _class(type(value), state, seen)
         for each in dataclasses.fields(value):
@@ -78,6 +81,7 @@ def _add(value: Any, state: Any, seen: set[int]) -> None:
     elif type(value).__module__.startswith("pandas"):
         import pandas as pd
 
+        state.update(repr(list(getattr(value, "columns", ()))).encode())
         state.update(pd.util.hash_pandas_object(value).to_numpy().tobytes())
     elif type(value).__module__.startswith("xarray"):
         _add(value.to_dict(data="array"), state, seen)
@@ -85,12 +89,19 @@ def _add(value: Any, state: Any, seen: set[int]) -> None:
         _add(value.detach().cpu().numpy(), state, seen)
     elif isinstance(value, (str, bytes, int, float, complex, bool, type(None), range, Path)):
         state.update(repr(value).encode())
-    else:  # an object of some class: its class stands for it, and what it holds where that can be seen
+    elif isinstance(value, (types.BuiltinFunctionType, np.ufunc, np.generic, np.dtype, slice)):
+        state.update(f"{getattr(value, '__module__', '')}{value!r}".encode())
+    else:  # an object of some class: its class stands for it, with what it holds and how it shows itself
         _class(type(value), state, seen)
-        for item in sorted(getattr(value, "__dict__", {}).items(), key=lambda pair: pair[0]):
-            if id(item[1]) not in seen:
-                seen.add(id(item[1]))
-                _add(item, state, seen)
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if " at 0x" not in (shown := repr(value)):
+            state.update(shown.encode())
+        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+        held = dict(getattr(value, "__dict__", {})) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
+        for item in sorted(held.items(), key=lambda pair: pair[0]):
+            _add(item, state, seen)
 
 
 def _function(function: types.FunctionType, state: Any, seen: set[int]) -> None:
@@ -111,6 +122,9 @@ def _function(function: types.FunctionType, state: Any, seen: set[int]) -> None:
     names = {name for code in _nested(function.__code__) for name in code.co_names}
     for name in sorted(names & set(function.__globals__)):
         _reached(name, function.__globals__[name], names, state, seen)
+    for name in sorted(names & set(sys.modules)):  # imported inside the function
+        if name not in function.__globals__ and _own(name):
+            _reached(name, sys.modules[name], names, state, seen)
 
 
 def _reached(name: str, value: Any, names: set[str], state: Any, seen: set[int]) -> None:
@@ -120,8 +134,12 @@ def _reached(name: str, value: Any, names: set[str], state: Any, seen: set[int])
         _add(value, state, seen)
     elif _own(value.__name__):
         for inner in sorted(names & set(vars(value))):
-            if not isinstance(vars(value)[inner], types.ModuleType):
-                _add(vars(value)[inner], state, seen)
+            part = vars(value)[inner]
+            if not isinstance(part, types.ModuleType):
+                _add(part, state, seen)
+            elif id(part) not in seen:
+                seen.add(id(part))
+                _reached(inner, part, names, state, seen)
 
 
 def _class(kind: type, state: Any, seen: set[int]) -> None:
@@ -135,12 +153,10 @@ def _class(kind: type, state: Any, seen: set[int]) -> None:
         _class(base, state, seen)
     for name, value in sorted(vars(kind).items()):
         raw = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-        raw = raw.fget if isinstance(raw, property) else raw
-        if isinstance(raw, types.FunctionType):
+        raw = raw.fget if isinstance(raw, property) else getattr(raw, "func", raw)  # and functools.cached_property
+        if isinstance(raw, types.FunctionType) or not (name.startswith("__") or isinstance(raw, (types.MemberDescriptorType,))):
             state.update(name.encode())
-            _function(raw, state, seen)
-        elif not name.startswith("__") and isinstance(raw, (str, int, float, tuple, bool, type(None))):
-            state.update(f"{name}={raw!r}".encode())
+            _add(raw, state, seen)
 
 
 def _code(code: types.CodeType, state: Any) -> None:
@@ -179,8 +195,3 @@ def _own(module: str | None) -> bool:
         return True
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return not any(Path(origin).is_relative_to(folder) for folder in installed)
-
-
-def source_or_code(function: Callable[..., Any]) -> str:
-    """A short digest for places that need one function alone (a target, a loss, a module's class)."""
-    return of(function if callable(function) else inspect.getattr_static(function, "__call__"))[:16]

@@ -103,14 +103,21 @@ class Lab:
             else:
                 if not stale:
                     self._book(f"unit {key}", start, resumed=True)
+                    for text in kept.get("notes", ()):
+                        self.note(text)
                     return value
+        before = len(self.notes)
         with opened.watch() as used:
             value = compute()
         document, files = _packed(key, value)
-        document |= {"code": code, "opened": [[*item, digest] for item, digest in sorted(used.items())]}
+        document |= {
+            "notes": self.notes[before:],
+            "code": code,
+            "opened": [[*item, digest] for item, digest in sorted(used.items())],
+        }
         store.atomic_write_many(path.parent, {**files, path.name: json.dumps(store.seal(document)).encode()})
         self._book(f"unit {key}", start, resumed=False)
-        return _restored(path, document)
+        return _restored(path, json.loads(json.dumps(document)))
 
     def models(
         self,
@@ -138,9 +145,10 @@ class Lab:
             except lms.ModelError as error:
                 self.note(f"published model left out: {error}")
         tables = []
+        label = getattr(examine, "__name__", "").strip("<>") or f"examine-{fingerprint.of(examine)[:8]}"
         for name, twin in self.progress(work, "models"):
             made = functools.partial(_examined, examine, twin, config, self)
-            table = self.unit(f"{getattr(examine, '__name__', 'examine')}-{Path(twin).name}", made)
+            table = self.unit(f"{label}-{Path(twin).name}", made)
             if name == PUBLISHED:
                 table["arm"] = [f"{PUBLISHED} {arm}" for arm in table.arm]
             tables.append(table.assign(model=twin, name=name))

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from superscope import store
+from superscope.errors import UserError
 from superscope.evidence import records, seal
-from superscope.evidence.expect import Check, Expect, ExpectationError
+from superscope.evidence.expect import Check, Expect, ExpectationError, gate_statement
 from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab, clocks
 from superscope.plots.theme import template
@@ -123,6 +124,22 @@ class Study:
                     f"seeds={seeds}: {self.problem} needs at least {most.replicates}, for the rule {most.rule!r} of {most.id!r}"
                 )
 
+    def _as_written(self, found: Findings) -> None:
+        """Refuse findings that were judged by other rows or another gate than those that are sealed."""
+        if not self.expected:
+            return
+        claims = {claim.id: claim for claim in found.claims}
+        for row in self.expected:
+            claim = claims.get(row.id)
+            plant = claim.plant.name if claim and claim.plant else ""
+            made = claim and (claim.rule.text, claim.column, claim.of, claim.null.name, plant)
+            if made != (" ".join(row.rule.split()), row.column, row.of, row.null, row.plant):
+                raise _as_written_error(
+                    self.problem, f"row {row.id!r} of EXPECTED is not what its claim was judged by ({made})"
+                )
+        if self.gate and found.gate.statement != gate_statement(self.gate):
+            raise _as_written_error(self.problem, "the gate is not that of GATE")
+
     def folder(self, config: Any, preset: str, seed: int, out: Path | str | None = None) -> Path:
         """Where a run of this config is kept."""
         return records.run_folder(out, self.problem, preset, dataclasses.asdict(config), seed)
@@ -147,6 +164,10 @@ class Study:
         """
         if lab is not None:
             preset, seed = lab.preset, lab.seed
+        if not 0 <= seed < 2**31:
+            raise UserError(f"seed {seed}: give a whole number from 0 to {2**31 - 1}")
+        if workers is not None and workers < 1:
+            raise UserError(f"workers {workers}: give a whole number from 1 on, or leave it out")
         config = self.configure(preset, **overrides)
         if lab is None:
             silent = not sys.stderr.isatty() if quiet is None else quiet
@@ -157,6 +178,7 @@ class Study:
         found = self.body(config, lab)
         if not isinstance(found, Findings):
             raise TypeError(f"study {self.problem}: run returned {type(found).__name__}, not Findings")
+        self._as_written(found)
         for item in found.figures:
             item.figure.update_layout(template=template())
         wall, cpu = (now - then + paid for now, then, paid in zip(clocks(), start, lab.earlier, strict=True))
@@ -183,6 +205,10 @@ class Study:
         )
         found.save(lab.folder)
         return dataclasses.replace(found, folder=lab.folder)
+
+
+def _as_written_error(study: str, what: str) -> TypeError:
+    return TypeError(f"study {study}: {what}; judge by EXPECTED and GATE as they are written down")
 
 
 def _versions() -> dict[str, str]:

@@ -40,7 +40,7 @@ def study(document: dict[str, Any], figures: list[dict[str, Any]], repeated: dic
     """The context of a page with findings. repeated: the record of its replication."""
     from superscope.plots import claims_figure
 
-    badges = seal.badges(document["problem"], document["claims"], seal.read())
+    badges = seal.badges(document, seal.read())
     claims = [
         {
             **claim,
@@ -63,6 +63,8 @@ def study(document: dict[str, Any], figures: list[dict[str, Any]], repeated: dic
         "settings": [(name, setting(value), name in document["overrides"]) for name, value in document["config"].items()],
         "provenance": _provenance(document),
         "command": command(document),
+        "gate_badge": badges[""],
+        "withdrawn": seal.withdrawn(document["problem"], seal.read()),
         "replication": replication.sentence(repeated) if repeated else "",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from superscope import store, studies
 from superscope.cli.options import Record, Seal
@@ -20,36 +21,54 @@ def seal(args: Seal) -> int:
     study = study_of(args.problem)
     if not study.expected:
         raise UserError(f"study {study.problem} keeps no rows (EXPECTED): there is nothing to seal")
-    why = seals.unsealed(study.problem, study.expected, study.gate, seals.read())
-    if not why:
-        print(f"{study.problem}: its rows are those of its last ledger line; nothing to do")
+    if not args.reason.strip():
+        raise UserError("--reason is empty: say what is new or changed, and why")
+    lines = seals.read()
+    if not seals.unsealed(study.problem, study.expected, study.gate, lines):
+        print(f"{study.problem}: its rows are those of its last sealed line; nothing to do")
         return 0
-    seals.append(seals.Line(study.problem, "sealed", args.reason, study.seal, seals.rows(study.expected)))
+    before = next((line.rows for line in reversed(lines) if line.problem == study.problem and line.event == "sealed"), {})
+    now = seals.rows(study.expected)
+    if gone := {name: row for name, row in before.items() if name not in now}:
+        seals.append(seals.Line(study.problem, "withdrawn", args.reason, rows=gone))
+    seals.append(seals.Line(study.problem, "sealed", args.reason, study.seal, now, seals.checks(study.gate)))
     print(f"{study.problem}: {len(study.expected)} rows sealed as {study.seal[:12]}")
     return 0
 
 
 def record(args: Record) -> int:
     """Copy the newest finished run of each problem (full before standard before quick) into the recorded results."""
+    if not args.reason.strip():
+        raise UserError("--reason is empty: say why these findings are recorded now")
     results = _results()
-    wanted = [studies.find(name).number for name in args.problems] or studies.built()
-    for number in wanted:
-        done = records.finished_runs(number, args.runs)
-        done = [folder for preset in PREFERRED for folder in done if folder.name.startswith(f"{preset}-")]
-        if not done:
-            print(f"{number}: no finished run under {str(args.runs)!r}")
-            continue
-        document = findings.read(done[0])
+    missing = 0
+    for number in [studies.find(name).number for name in args.problems] or studies.built():
         study = study_of(number)
-        if study.expected and document["seal"] != study.seal:
-            raise UserError(f"the run of {number} in {done[0]} was judged by other rows than the study has now: run it again")
         if study.expected and (why := seals.unsealed(number, study.expected, study.gate, seals.read())):
             raise UserError(why)
-        _copy(done[0], results / number)
-        line = seals.Line(number, "recorded", args.reason, document["seal"], seals.rows_of_claims(document["claims"]))
+        folder = _to_record(number, study, args.runs)
+        if folder is None:
+            print(f"{number}: no finished run under {str(args.runs)!r} of a preset as it is, judged by the rows of today")
+            missing += 1
+            continue
+        document = findings.read(folder)
+        _copy(folder, results / number)
+        run = {name: document[name] for name in ("preset", "seed", "checksum", "finished")}
+        rows = seals.rows(study.expected) if study.expected else seals.rows_of_claims(document["claims"])
+        line = seals.Line(number, "recorded", args.reason, document["seal"], rows, seals.checks(study.gate), run=run)
         seals.append(line)
         print(f"{number}: {document['verdict']} ({document['preset']}, seed {document['seed']})")
-    return 0
+    return 1 if missing and args.problems else 0
+
+
+def _to_record(number: str, study: Any, runs: Path) -> Path | None:
+    """The newest run of the largest preset whose settings are the preset's own and whose rows are those of today."""
+    fitting = []
+    for folder in records.finished_runs(number, runs):
+        document = findings.read(folder)
+        if document["seal"] == study.seal and not document["overrides"]:
+            fitting.append(folder)
+    return next((f for preset in PREFERRED for f in fitting if f.name.startswith(f"{preset}-")), None)
 
 
 def _copy(folder: Path, place: Path) -> None:

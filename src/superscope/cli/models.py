@@ -18,7 +18,7 @@ from superscope.errors import UserError
 _COLUMNS = {
     "name": ("name", "{}"), "layers": ("layers", "{}"), "d_model": ("d", "{}"), "d_mlp": ("neurons", "{}"),
     "activation": ("act", "{}"), "seed": ("seed", "{}"), "tokens": ("tokens", "{:.1f}M"), "loss": ("loss", "{:.2f}"),
-    "induction": ("induction", "{:.2f}"), "megabytes": ("MB", "{:.0f}"),
+    "induction": ("induction", "{:.2f}"), "ioi": ("IOI", "{:.2f}"), "megabytes": ("MB", "{:.0f}"),
 }  # fmt: skip
 
 
@@ -42,9 +42,11 @@ def zoo(args: Zoo) -> int:
     for row in rows:
         table.add_row(*(form.format(row[key] / 1e6 if key == "tokens" else row[key]) for key, (_, form) in _COLUMNS.items()))
     console = Console()
-    console.width = max(console.width, 92)  # a name cut short cannot be typed
+    console.width = max(console.width, 98)  # a name cut short cannot be typed
     console.print(table)
     console.print(
+        "loss: nats per token on the shipped sample. induction: highest prefix matching of a head. IOI: share of indirect\n"
+        "objects found, in the worst of four cells of frames and names.\n"
         "Also by name when the Hugging Face hub is reachable or was: gpt2, solu-1l..4l, gelu-1l..4l, attn-only-1l..4l,\n"
         "pythia-*; and any local folder saved by transformers or in HookedTransformer format: superscope.lms.load(folder)",
         highlight=False,

@@ -151,9 +151,7 @@ def run(args: Any) -> int:
     return 0
 
 
-def _run_study(
-    study: Any, args: Any, overrides: dict[str, Any], seed: int | None = None, out: Path | None = None
-) -> Path:
+def _run_study(study: Any, args: Any, overrides: dict[str, Any], seed: int | None = None, out: Path | None = None) -> Path:
     quiet = args.quiet or not sys.stderr.isatty()
     number = args.seed if seed is None else seed
     found = study.run(

@@ -22,14 +22,16 @@ def print_findings(console: Console, document: dict[str, Any], folder: Path, rep
     """Answer, verdicts with their three arms and badges, and where the findings lie. repeated: the record of replication."""
     console.print(f"[bold]{document['problem']}  {escape(document['title'])}[/]")
     console.print(escape(document["question"]), style="italic")
-    if document["answer"]:
+    if document["answer"] and document["gate"]["passed"]:
         console.print(f"\n[bold]{escape(document['answer'])}[/]")
     gate = document["gate"]
     measured = ", ".join(f"{key} {show_value(value)}" for key, value in gate["measured"].items())
     state = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
     measured = f" [dim]({escape(measured)})[/]" if measured else ""
-    console.print(f"\nGate {state}: {escape(gate['statement'])}{measured}")
-    badges = seal.badges(document["problem"], document["claims"], seal.read())
+    badges = seal.badges(document, seal.read())
+    console.print(f"\nGate {state}: {escape(gate['statement'])}{measured} [dim]{escape(badges[''])}[/]")
+    for condition in gate["failed"]:
+        console.print(f"  not met: {escape(condition)}")
     for claim in document["claims"]:
         _print_claim(console, claim, badges[claim["id"]])
     if document["summary"]:

@@ -41,7 +41,10 @@ class Arm:
         estimate = self.estimate
         if estimate.method == EXACT or estimate.n == 1:
             return True
-        return not estimate.method.startswith("Wilson") and len(set(estimate.replicates)) == 1
+        if estimate.method.startswith("Wilson"):
+            return False
+        low, high = min(estimate.replicates, default=0.0), max(estimate.replicates, default=0.0)
+        return high - low <= 1e-9 * max(abs(low), abs(high))
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "why": self.why, "constant": self.constant, **split(self.estimate)}
@@ -130,6 +133,10 @@ class Claim:
                 f"the instrument would not have seen it: the plant ({self.plant.name}: {self.plant.estimate}), in which the "
                 f"statement is true by construction, does not pass '{rule.text}'"
             )
+        if rule.excludes is not None and self.plant is not None and position == "inside":
+            sides = [value > rule.excludes for value in (estimate.value, self.plant.estimate.value)]
+            if sides[0] != sides[1]:
+                return "undecided", f"{estimate}: on the other side of {rule.excludes:g} than the plant ({self.plant.estimate})"
         if position == "outside":
             which = f"all {estimate.n} replicates fail" if estimate.few else "the interval fails"
             return "refuted", f"{estimate}: {which} '{rule.text}'"
@@ -148,7 +155,7 @@ class Claim:
             return "undecided", f"the null does not clearly fail the rule '{rule.text}' {against}"
         if self.strict and null.cannot_vary:
             if not null.constant:
-                return "undecided", f"constant null: {null.name} is {null.estimate.value:.4g} whatever happens"
+                return "undecided", f"constant null: {null.name} is {null.estimate.value:.4g} in every replicate"
             if self.plant is None:
                 return "undecided", f"a constant null supports nothing on its own, and there is no plant {against}"
         return "supported", f"{self.estimate} satisfies '{rule.text}' and the null does not {against}"

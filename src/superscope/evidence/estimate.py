@@ -62,6 +62,8 @@ class Estimate:
             held = [rule.holds(r) for r in self.replicates]
             if not held:
                 return "across"
+            if all(held) and not rule.holds(self.value):  # a ratio of means outside the range of its ratios
+                return "across"
             return "inside" if all(held) else "across" if any(held) else "outside"
         return rule.position(self.low, self.high)
 

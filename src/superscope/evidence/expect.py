@@ -78,7 +78,9 @@ class Expect:
     @property
     def replicates(self) -> int:
         """The fewest replicates that can decide it: a rule that asks for a sign alone needs an interval."""
-        return FEW if Rule.parse(self.rule).only_a_sign else 2
+        rule = Rule.parse(self.rule)
+        equal = " / " in self.of and 1.0 in (rule.lo, rule.hi)  # a ratio against 1 is a sign, too
+        return FEW if rule.only_a_sign or equal else 2
 
 
 @dataclass(frozen=True)
@@ -120,18 +122,38 @@ def judge(
 
 def gate(table: pd.DataFrame | Sequence[pd.DataFrame], checks: Sequence[Check]) -> Gate:
     """The gate: passed when every check holds; `measured` has the worst replicate (or the mean) of each."""
+    if not checks:
+        raise ExpectationError("a gate needs at least one condition that can fail")
     frames, failed = _frames(table), []
     measured: dict[str, float] = {}
+    seen: set[str] = set()
     for check in checks:
         rule, who = Rule.parse(check.rule), f"check {check.statement!r}"
         values = _arm(_holding(frames, check.column, who), check.of, check.column, check.unit, who).to_numpy(float)
         if check.by == "mean":
             values = np.array([values.mean()])
-        worst = values.min() if rule.hi == np.inf else values.max() if rule.lo == -np.inf else values.mean()
-        measured[f"{check.column} of {check.of}"] = float(worst)
+        measured[name_of(check) + (f" ({check.rule})" if name_of(check) in seen else "")] = _worst(values, rule)
+        seen.add(name_of(check))
         if not all(rule.holds(value) for value in values):
             failed.append(check.statement)
-    return Gate("; ".join(f"{check.statement} ({check.rule})" for check in checks), not failed, measured, failed)
+    return Gate(gate_statement(checks), not failed, measured, failed)
+
+
+def _worst(values: np.ndarray, rule: Rule) -> float:
+    """The value nearest to breaking a one-sided rule; of a region, the one farthest from its middle."""
+    if rule.hi == np.inf:
+        return float(values.min())
+    return float(values.max() if rule.lo == -np.inf else values[np.abs(values - (rule.lo + rule.hi) / 2).argmax()])
+
+
+def name_of(check: Check) -> str:
+    """What a check measures."""
+    return f"{check.column} of {check.of}"
+
+
+def gate_statement(checks: Sequence[Check]) -> str:
+    """All conditions of a gate in one line."""
+    return "; ".join(f"{check.statement} ({check.rule})" for check in checks)
 
 
 def _unjudged(frames: Sequence[pd.DataFrame], row: Expect, gate: Gate) -> Claim:
@@ -150,6 +172,8 @@ def _unjudged(frames: Sequence[pd.DataFrame], row: Expect, gate: Gate) -> Claim:
 
 def _judged(table: pd.DataFrame, row: Expect, gate: Gate, note: str) -> Claim:
     found = _estimate(table, row, row.of)
+    if row.plant and gate.passed and len(_values(table, row.plant, row)) < 2:
+        raise ExpectationError(f"expectation {row.id!r}: its plant {row.plant!r} has one replicate; plant it anew for each")
     if found.n < row.replicates and gate.passed and not found.has_nan:
         raise ExpectationError(
             f"expectation {row.id!r}: '{row.rule}' asks for {row.replicates} {row.unit} or more, there are {found.n}: with "
@@ -160,8 +184,8 @@ def _judged(table: pd.DataFrame, row: Expect, gate: Gate, note: str) -> Claim:
     power = []
     for arm in row.power:
         values = _values(table, arm, row).to_numpy(float)
-        held = sum(Rule.parse(row.rule).holds(value) for value in values)
-        power.append(Power(arm, len(values) - held, len(values)))
+        missed = sum(np.isnan(value) or Rule.parse(row.rule).holds(value) for value in values)
+        power.append(Power(arm, len(values) - int(missed), len(values)))
     return Claim(
         row.id,
         row.statement,
@@ -207,6 +231,9 @@ def _values(table: pd.DataFrame, arm: str, row: Expect) -> pd.Series:
 
 
 def _pair(arm: str) -> tuple[str, str, str] | None:
+    """("a", "-", "b") of "a - b"; ExpectationError for more than two arms, which could be read in two ways."""
+    if arm.count(" - ") + arm.count(" / ") > 1:
+        raise ExpectationError(f"arm {arm!r} joins more than two arms: make the inner difference an arm of the table")
     for sign in ("-", "/"):
         one, found, other = arm.partition(f" {sign} ")
         if found:
@@ -222,7 +249,9 @@ def _arm(table: pd.DataFrame, arm: str, column: str, unit: str, who: str) -> pd.
     key = unit.removesuffix("s")
     if key not in rows or rows[key].isna().all():
         raise ExpectationError(f"{who}: the replicates are {unit}, but arm {arm!r} has no column {key!r} that names them")
-    rows = rows[[key, column]].dropna(subset=[key])
+    rows = rows[[key, column]]
+    if rows[key].isna().any():
+        raise ExpectationError(f"{who}: {int(rows[key].isna().sum())} rows of arm {arm!r} have no {key}: name every replicate")
     measured = rows.dropna(subset=[column])
     if measured.empty and (rows[key] == NONE).any():
         return pd.Series([np.nan], index=[NONE])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from superscope import store
-from superscope.evidence import findings, records
+from superscope.evidence import findings, records, wording
 
 HOLDS = 0.8  # a verdict that comes back on fewer fresh seeds than this is not to be relied on
 
@@ -59,7 +59,7 @@ def write(record: dict[str, Any], out: Path | str | None = None) -> Path:
 def read(folder: Path | str, out: Path | str | None = None) -> dict[str, Any] | None:
     """The record that belongs to a folder of findings (beside it, or among the user's own runs), or None.
 
-    One made of other verdicts or rows does not count.
+    One made of other findings does not count.
     """
     folder = Path(folder)
     document = findings.read(folder)
@@ -68,17 +68,14 @@ def read(folder: Path | str, out: Path | str | None = None) -> dict[str, Any] | 
     if place is None:
         return None
     record = store.read_sealed(place)
-    same = all(
-        name in record["claims"] and record["claims"][name]["verdict"] == verdict
-        for name, verdict in ((claim["id"], claim["verdict"]) for claim in document["claims"])
-    )
-    return record if same and record["seal"] == document["seal"] else None
+    return record if record["checksum_of_record"] == document["checksum"] else None
 
 
 def sentence(record: Mapping[str, Any]) -> str:
     """What the record says, in one line."""
     every = record["claims"].items()
     firm = [name for name, claim in every if claim["held"] >= HOLDS * claim["of"]]
-    text = f"On {len(record['seeds'])} fresh seeds {len(firm)} of {len(every)} verdicts came back in at least four of five"
+    seeds = wording.count(len(record["seeds"]), "fresh seed")
+    text = f"On {seeds} {len(firm)} of {len(every)} verdicts came back at least four times in five"
     weak = [f"{name} {claim['held']} of {claim['of']}" for name, claim in every if name not in firm]
     return f"{text}; not {', '.join(weak)}." if weak else f"{text}."

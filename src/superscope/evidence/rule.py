@@ -63,9 +63,14 @@ class Rule:
         return "across" if self._above(high) and self._below(low) else "outside"
 
     @property
+    def region(self) -> tuple[float, float, bool, bool, float | None]:
+        """What the rule allows, whatever words say it."""
+        return self.lo, self.hi, self.lo_open, self.hi_open, self.excludes
+
+    @property
     def only_a_sign(self) -> bool:
-        """Does it ask for a sign alone, with no size of effect? Chance passes that with few replicates."""
-        return self.excludes == 0 or (self.lo == 0 and self.hi == math.inf) or (self.hi == 0 and self.lo == -math.inf)
+        """Does it ask for a side alone, with no size of effect? Chance passes that with few replicates."""
+        return self.excludes is not None or (self.lo == 0 and self.hi == math.inf) or (self.hi == 0 and self.lo == -math.inf)
 
     def _above(self, value: float) -> bool:
         return value > self.lo if self.lo_open else value >= self.lo

@@ -2,34 +2,36 @@
 
 The ledger, ``results/ledger.jsonl``, lies beside the recorded findings and is only ever appended to. One line per change:
 
-    {"when", "problem", "event", "seal", "reason", "rows": {id: {"rule", "column", "of", "null", "plant"}},
-     "declared": {id: badge}}
+    {"when", "problem", "event", "seal", "reason", "rows": {id: row}, "gate": [check], "declared": {id: badge}, "run": {...}}
 
-event "sealed": the rows were written down, no number of this version existed. "recorded": results were recorded under it.
-"withdrawn": rows given in `rows` were taken back, for the reason given. `declared` holds what was known when the ledger began.
-A badge is computed from the lines and never typed into a study.
+"began": what had been recorded before there was a ledger; `declared` holds what the pages said of changes. "sealed": rows and
+gate were written down. "recorded": findings (`run`: their seed and checksum) were put among the results under that seal.
+"withdrawn": the rows named were taken back, for the reason given. A badge is computed from the lines, never typed in.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from superscope import store
+from superscope.evidence.rule import Rule
 
 if TYPE_CHECKING:
     from superscope.evidence.expect import Check, Expect
 
 LEDGER = "ledger.jsonl"
 BEFOREHAND, ADDED, UNSEALED = "fixed beforehand", "added after results", "not sealed"
-_CORE = ("rule", "column", "of", "null", "plant")
-_DECIDES = ("rule", "column", "of")  # a change of these after results is a change of the rule
+BY_ITS_ACCOUNT = "fixed beforehand, by the page's own account"  # recorded before there was a ledger
+_SAYS_ONLY = ("id", "statement", "why", "note", "no_plant")  # fields of a row that decide nothing
 
-Event = Literal["sealed", "recorded", "withdrawn"]
+Event = Literal["began", "sealed", "recorded", "withdrawn"]
+Row = Mapping[str, Any]
 
 
 def digest(expected: Iterable[Expect], checks: Iterable[Check] = ()) -> str:
@@ -45,8 +47,10 @@ class Line:
     event: Event
     reason: str
     seal: str = ""
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    gate: list[Row] = field(default_factory=list)
     declared: dict[str, str] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
     when: str = ""
 
 
@@ -77,18 +81,23 @@ def append(line: Line, folder: Path | str | None = None) -> None:
         raise ValueError(f"a line of the ledger about {line.problem} needs a reason")
     place = path(folder)
     old = store.read_bytes(place) if place.exists() else b""
-    row = asdict(line) | {"when": line.when or datetime.now(UTC).strftime("%Y-%m-%d")}
+    row = asdict(line) | {"when": line.when or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     store.atomic_write_bytes(place, old + json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n")
 
 
-def rows(expected: Iterable[Expect]) -> dict[str, dict[str, str]]:
-    """What the ledger keeps of each row."""
-    return {row.id: {name: getattr(row, name) for name in _CORE} for row in expected}
+def rows(expected: Iterable[Expect]) -> dict[str, Row]:
+    """What the ledger keeps of each row: every field that decides."""
+    return {row.id: {name: value for name, value in asdict(row).items() if name not in _SAYS_ONLY} for row in expected}
 
 
-def rows_of_claims(claims: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """The same from the claims of a findings document."""
-    out = {}
+def checks(gate: Iterable[Check]) -> list[Row]:
+    """What the ledger keeps of a gate."""
+    return [asdict(check) for check in gate]
+
+
+def rows_of_claims(claims: Iterable[Mapping[str, Any]]) -> dict[str, Row]:
+    """What the claims of a findings document show of their rows."""
+    out: dict[str, Row] = {}
     for claim in claims:
         plant = claim["plant"]["name"] if claim["plant"] else ""
         named = {"column": claim["column"], "of": claim["of"], "null": claim["null"]["name"], "plant": plant}
@@ -96,47 +105,87 @@ def rows_of_claims(claims: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]
     return out
 
 
-def badges(problem: str, claims: Sequence[dict[str, Any]], lines: Sequence[Line]) -> dict[str, str]:
-    """Claim id -> "fixed beforehand", "added after results", "rule changed after results (was ...)" or "not sealed"."""
-    mine = [line for line in lines if line.problem == problem]
-    return {name: _badge(name, row, mine) for name, row in rows_of_claims(claims).items()}
+def badges(document: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, str]:
+    """Claim id -> badge, for a findings document; the badge of its gate under "".
+
+    "fixed beforehand", "added after results", "changed before it was recorded (...)", "changed after results (...)", or "not
+    sealed" when its rows are in no sealed line. Only what the ledger held when these findings were made counts.
+    """
+    mine = [line for line in lines if line.problem == document["problem"]]
+    if document["seal"]:
+        own = [place for place, line in enumerate(mine) if line.seal == document["seal"]]
+        mine = mine[: own[-1] + 1] if own else []
+    else:
+        mine = [line for line in mine if line.event == "began"]
+    shown = rows_of_claims(document["claims"])
+    gates = [("gate", {str(place): row for place, row in enumerate(line.gate)}, line.event) for line in mine if line.gate]
+    gate = _history("gate", [(rows, event) for _, rows, event in gates]) if gates else UNSEALED
+    return {"": gate} | {name: _badge(name, row, mine) for name, row in shown.items()}
 
 
-def _badge(name: str, row: dict[str, str], lines: Sequence[Line]) -> str:
-    declared = next((line.declared[name] for line in lines if name in line.declared), None)
-    if declared is not None:
-        return declared
-    known, recorded = None, False  # the row as last written down, and whether results of it exist
-    badge = UNSEALED
-    any_results = False
+def _badge(name: str, shown: Row, lines: Sequence[Line]) -> str:
+    declared = next((line.declared[name] for line in lines if line.event == "began" and name in line.declared), "")
+    versions: list[tuple[dict[str, Row], str]] = []
+    results = False
+    late = False
     for line in lines:
         if name in line.rows and line.event != "withdrawn":
-            here = line.rows[name]
-            if known is None:
-                badge = ADDED if any_results else BEFOREHAND
-            elif recorded and _differ(known, here):
-                badge = f"rule changed after results (was {_said(known)})"
-            known, recorded = here, recorded or line.event == "recorded"
-        any_results = any_results or line.event == "recorded"
-    if known is not None and _differ(known, row):
-        return f"rule changed after results (was {_said(known)})" if recorded else UNSEALED
-    return badge
+            if not versions and line.event == "recorded":
+                return UNSEALED  # its results are the first that was heard of it
+            late = late or (not versions and results)
+            versions.append(({name: line.rows[name]}, line.event))
+        results = results or line.event in ("began", "recorded")
+    if not versions or _changes(versions[-1][0][name], shown):
+        return UNSEALED
+    badge = ADDED if late else _history(name, versions)
+    if badge == BEFOREHAND:
+        return declared or (BY_ITS_ACCOUNT if versions[0][1] == "began" else BEFOREHAND)
+    return f"{declared}; {badge}" if declared else badge
 
 
-def _differ(old: dict[str, str], new: dict[str, str]) -> bool:
-    """Do two versions decide differently? A field one of them does not name (older records) is not compared."""
-    return any(old.get(key) and new.get(key) and old[key] != new[key] for key in _DECIDES)
+def _history(name: str, versions: Sequence[tuple[dict[str, Row], str]]) -> str:
+    """What changed between versions, and whether results existed then."""
+    said, results = [], False
+    for (old, event), (new, _) in itertools.pairwise(versions):
+        results = results or event in ("began", "recorded")
+        changed = [f"{key} was {_shown(old[one].get(key))}" for one in old for key in _changes(old[one], new.get(one, {}))]
+        if set(old) - set(new):
+            changed.append("a condition was dropped")
+        if changed:
+            said.append(f"changed {'after results' if results else 'before it was recorded'} ({'; '.join(changed)})")
+    return "; ".join(dict.fromkeys(said)) or BEFOREHAND
 
 
-def _said(row: dict[str, str]) -> str:
-    return f"{row['column']} {row['rule']}".strip() if row.get("column") else row["rule"]
+def _changes(old: Row, new: Row) -> list[str]:
+    """Fields that decide and differ. What one of the two does not name (older records) is not compared, and a plant or a power
+    line that was not there before only makes a claim harder."""
+    out = []
+    for key in old:
+        before, after = old[key], new.get(key)
+        if after is None or before == after or before in ("", [], ()) or key in ("statement", "constant"):
+            continue
+        if key == "rule" and Rule.parse(before).region == Rule.parse(after).region:
+            continue
+        out.append(key)
+    return out
 
 
-def unsealed(problem: str, expected: Sequence[Expect], checks: Sequence[Check], lines: Sequence[Line]) -> str:
-    """Why a recorded study's rows are not those of its last ledger line, or "" when they are."""
-    mine = [line for line in lines if line.problem == problem]
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def withdrawn(problem: str, lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """(id, reason) of the rows of a problem that were taken back."""
+    return [
+        (name, line.reason) for line in lines if line.problem == problem and line.event == "withdrawn" for name in line.rows
+    ]
+
+
+def unsealed(problem: str, expected: Sequence[Expect], gate: Sequence[Check], lines: Sequence[Line]) -> str:
+    """Why a study's rows are not those of its last sealed line, or "" when they are."""
+    mine = [line for line in lines if line.problem == problem and line.event == "sealed"]
     if not mine:
-        return f"the ledger has no line about {problem}: superscope seal {problem} --reason '...'"
-    if mine[-1].seal != digest(expected, checks):
-        return f"the rows of {problem} are not those of its last ledger line: superscope seal {problem} --reason 'what and why'"
+        return f"the ledger has no sealed line about {problem}: superscope seal {problem} --reason '...'"
+    if mine[-1].seal != digest(expected, gate):
+        return f"the rows of {problem} are not those of its last sealed line: superscope seal {problem} --reason 'what and why'"
     return ""

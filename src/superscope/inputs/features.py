@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from superscope.errors import SettingError
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,7 +33,7 @@ class Uniform:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"Uniform({self.low}, {self.high}): needs finite low < high, for instance Uniform(0, 1)")
+            raise SettingError(f"Uniform({self.low}, {self.high}): needs finite low < high, for instance Uniform(0, 1)")
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         """Inverse distribution function: u in [0, 1), any shape -> values of the same shape."""
@@ -57,7 +59,7 @@ class SignedUniform:
     def __post_init__(self) -> None:
         Uniform(self.low, self.high)
         if self.low < 0:
-            raise ValueError(f"SignedUniform({self.low}, {self.high}): magnitudes cannot be negative")
+            raise SettingError(f"SignedUniform({self.low}, {self.high}): magnitudes cannot be negative")
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         s = 2 * u - 1
@@ -81,7 +83,7 @@ class Levels:
         if len(values) == 1 and isinstance(values[0], (tuple, list)):
             values = tuple(values[0])
         if not values or not np.all(np.isfinite(values)):
-            raise ValueError(f"Levels{values}: needs at least one finite value, for instance Levels(1, 2, 3)")
+            raise SettingError(f"Levels{values}: needs at least one finite value, for instance Levels(1, 2, 3)")
         object.__setattr__(self, "values", tuple(float(v) for v in values))
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
@@ -217,17 +219,17 @@ class SparseFeatures:
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or int(self.n) != self.n or self.n < 1:
-            raise ValueError(f"SparseFeatures(n={self.n!r}): n must be a whole number >= 1")
+            raise SettingError(f"SparseFeatures(n={self.n!r}): n must be a whole number >= 1")
         object.__setattr__(self, "n", int(self.n))
         for name in ("density", "importance"):
             object.__setattr__(self, name, self._plain(name, getattr(self, name)))
         p, weight = self.densities, self.importances
         if not np.all((p >= 0) & (p <= 1)):
             bad = p[~((p >= 0) & (p <= 1))][0]
-            raise ValueError(f"density={bad:g} is outside [0, 1]: a density is the probability that a feature is on")
+            raise SettingError(f"density={bad:g} is outside [0, 1]: a density is the probability that a feature is on")
         if not np.all(weight >= 0) or not np.all(np.isfinite(weight)):
             bad = weight[~((weight >= 0) & np.isfinite(weight))][0]
-            raise ValueError(f"importance={bad:g}: importances must be finite and >= 0")
+            raise SettingError(f"importance={bad:g}: importances must be finite and >= 0")
         object.__setattr__(self, "groups", tuple(self.groups or ()))
         self._check_groups(p)
 
@@ -236,7 +238,7 @@ class SparseFeatures:
             return float(value)
         flat = tuple(float(v) for v in value)
         if len(flat) != self.n:
-            raise ValueError(f"{name} has {len(flat)} entries but n={self.n}: give one number or one per feature")
+            raise SettingError(f"{name} has {len(flat)} entries but n={self.n}: give one number or one per feature")
         return flat[0] if len(set(flat)) == 1 else flat
 
     def _check_groups(self, p: np.ndarray) -> None:
@@ -244,16 +246,16 @@ class SparseFeatures:
         for group in self.groups:
             members = group.members
             if any(not 0 <= i < self.n for i in members):
-                raise ValueError(f"{group}: members must be feature numbers from 0 to {self.n - 1}")
+                raise SettingError(f"{group}: members must be feature numbers from 0 to {self.n - 1}")
             if len(set(members)) < len(members) or seen & set(members):
-                raise ValueError(f"{group}: a feature may stand in one group only, once")
+                raise SettingError(f"{group}: a feature may stand in one group only, once")
             seen |= set(members)
             if isinstance(group, AntiCorrelated) and p[list(members)].sum() > 1 + 1e-9:
-                raise ValueError(f"{group}: densities add up to {p[list(members)].sum():g} > 1, but at most one may be on")
+                raise SettingError(f"{group}: densities add up to {p[list(members)].sum():g} > 1, but at most one may be on")
             if isinstance(group, ExclusiveSets) and len(group.sets) * p[list(members)].max() > 1 + 1e-9:
-                raise ValueError(f"{group}: with {len(group.sets)} sets no density may exceed {1 / len(group.sets):g}")
+                raise SettingError(f"{group}: with {len(group.sets)} sets no density may exceed {1 / len(group.sets):g}")
             if isinstance(group, ExactlyK) and not 0 <= group.k <= len(members):
-                raise ValueError(f"{group}: k must lie between 0 and {len(members)}")
+                raise SettingError(f"{group}: k must lie between 0 and {len(members)}")
 
     # -- numbers about the inputs ---------------------------------------------------------------------------------
 
@@ -313,7 +315,7 @@ class SparseFeatures:
 def logspace(start: float, stop: float, count: int) -> np.ndarray:
     """`count` numbers from start to stop, both included, evenly spaced in the logarithm: a density axis."""
     if start <= 0 or stop <= 0:
-        raise ValueError(f"logspace({start}, {stop}, {count}): both ends must be > 0")
+        raise SettingError(f"logspace({start}, {stop}, {count}): both ends must be > 0")
     return np.geomspace(start, stop, count)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from superscope.errors import SettingError
 from superscope.inputs.features import SparseFeatures
 
 NEGLIGIBLE = 1e-12  # strata rarer than this are dropped; their mass is spread over the others
@@ -64,7 +65,7 @@ class StratifiedPlan:
 
     def __init__(self, inputs: SparseFeatures, points: int = 64):
         if points < 2:
-            raise ValueError(f"points={points}: a point set needs at least 2 points")
+            raise SettingError(f"points={points}: a point set needs at least 2 points")
         self.inputs = inputs
         self.strata: list[Stratum] = []
         if inputs.groups:

@@ -7,14 +7,17 @@ title, question and tips are in the module.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import difflib
 import importlib
 import pkgutil
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from superscope import catalogue
-from superscope.errors import UnknownProblemError
+from superscope.errors import UnknownProblemError, UserError
 
 if TYPE_CHECKING:
     from superscope.catalogue import Problem
@@ -62,9 +65,27 @@ def problems() -> dict[str, Problem]:
 
 
 def _described(number: str) -> Problem:
-    study = get(number)
-    slug = study.module.rpartition(".")[2].split("_", 2)[-1].replace("_", "-")
-    return catalogue.Problem(number, slug, "", False, catalogue.OWN, study.title, study.question, study.tips, ())
+    """From the constants of the module, which is read and not run: a listing must not fail by one file."""
+    name = _modules()[number]
+    said = _constants(name)
+    slug = name.split("_", 2)[-1].replace("_", "-")
+    title, question = said.get("TITLE", f"{name}.py cannot be read"), said.get("QUESTION", "")
+    return catalogue.Problem(number, slug, "", False, catalogue.OWN, title, question, tuple(said.get("TIPS", ())), ())
+
+
+def _constants(name: str) -> dict[str, Any]:
+    """Top-level constants of a study's file (or of its folder's ``__init__.py``)."""
+    places = [Path(folder) / tail for folder in __path__ for tail in (f"{name}.py", f"{name}/__init__.py")]
+    try:
+        tree = ast.parse(next(place for place in places if place.exists()).read_text(encoding="utf-8"))
+    except (StopIteration, OSError, SyntaxError, UnicodeDecodeError):
+        return {}
+    out = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with contextlib.suppress(ValueError):
+                out[node.targets[0].id] = ast.literal_eval(node.value)
+    return out
 
 
 def find(name: str) -> Problem:
@@ -96,4 +117,9 @@ def get(problem: str) -> Study:
         near = difflib.get_close_matches(wanted, modules, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownProblemError(f"no study {str(problem)!r}{hint} (built: {known})")
-    return Study.from_module(importlib.import_module(f"{__name__}.{modules[wanted]}"))
+    study = Study.from_module(importlib.import_module(f"{__name__}.{modules[wanted]}"))
+    if study.problem != wanted:
+        raise UserError(
+            f"studies/{modules[wanted]}.py is found as {wanted}, but its PROBLEM says {study.problem!r}: make them equal"
+        )
+    return study

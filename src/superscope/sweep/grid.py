@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from superscope import fingerprint
+from superscope.errors import SettingError
 from superscope.inputs.features import SparseFeatures, describe
 from superscope.store import digest
 from superscope.sweep.recipe import Recipe
@@ -125,9 +126,9 @@ class Grid:
         over = {name: list(values) for name, values in (self.over or {}).items()}
         seeds = list(range(self.seeds)) if isinstance(self.seeds, (int, np.integer)) else [int(s) for s in self.seeds]
         if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError(f"seeds={self.seeds!r}: needs at least one seed, each >= 0 and named once")
+            raise SettingError(f"seeds={self.seeds!r}: needs at least one seed, each >= 0 and named once")
         if self.restarts < 1:
-            raise ValueError(f"restarts={self.restarts!r}: must be >= 1")
+            raise SettingError(f"restarts={self.restarts!r}: must be >= 1")
         object.__setattr__(self, "over", over)
         object.__setattr__(self, "seeds", seeds)
         if self.init is not None:
@@ -137,12 +138,14 @@ class Grid:
             if name not in known or name in RESERVED:
                 near = difflib.get_close_matches(name, sorted(known), n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(
+                raise SettingError(
                     f"sweep axis {name!r} is no field of the toy, of its inputs or of the recipe: {hint}known: "
                     f"{', '.join(sorted(known))}"
                 )
             if not values:
-                raise ValueError(f"sweep axis {name!r} has no values")
+                raise SettingError(f"sweep axis {name!r} has no values")
+            if name in self.recipe_axes and len(set(map(repr, values))) < len(values):
+                raise SettingError(f"sweep axis {name!r} names a value twice: {values}")
         for name in self.recipe_axes:
             for value in over[name]:
                 Recipe().replace(**{name: value})  # raises what is wrong with it
@@ -184,7 +187,7 @@ class Grid:
             for_toy["n_features"] = for_inputs["n"]
         toy, inputs = self.toy.replace(**for_toy), self.inputs.replace(**for_inputs)
         if isinstance(toy, TwoLayer) and toy.n_features != inputs.n:
-            raise ValueError(f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal")
+            raise SettingError(f"the toy has n_features={toy.n_features} but the inputs have n={inputs.n}: they must be equal")
         return toy, inputs
 
     @functools.cached_property
@@ -236,12 +239,13 @@ class Grid:
     def _code(self) -> list[str]:
         """Digests of the user's functions in the sweep (modules, losses, targets, settings): their names alone would let an
         edited body pass for the old one."""
-        found = [self.toy, *(value for values in (self.over or {}).values() for value in values)]
+        found = [self.toy, self.inputs.values, *self.inputs.groups]
+        found += [value for values in (self.over or {}).values() for value in values]
         return [fingerprint.of(function) for value in found for function in _functions(value)]
 
     def digest(self, recipe: Recipe | None = None) -> str:
-        """Hex digest of the spec and the recipe: equal digests mean equal results on one engine."""
-        return digest([self.describe(), describe(recipe or Recipe.fast())])
+        """Hex digest of the spec, the recipe and the code that trains: equal digests mean equal results on one engine."""
+        return digest([self.describe(), describe(recipe or Recipe.fast()), fingerprint.library()])
 
 
 def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
@@ -258,12 +262,20 @@ def _start(name: str, value: Any, grid: Grid) -> np.ndarray:
     """
     shapes = parameter_shapes(grid.toy)
     if name not in shapes:
-        raise ValueError(f"init names {name!r}, but the toy's parameters are {', '.join(shapes)}")
+        raise SettingError(f"init names {name!r}, but the toy's parameters are {', '.join(shapes)}")
     if hasattr(value, "dims"):
         own = [str(dim) for dim in value.dims if dim not in grid.axes]
         for axis, labels in grid.axes.items():
             if axis in value.dims and value.sizes[axis] != len(labels):
-                raise ValueError(f"init[{name!r}] has {value.sizes[axis]} values along {axis!r}, the sweep has {len(labels)}")
+                raise SettingError(f"init[{name!r}] has {value.sizes[axis]} values along {axis!r}, the sweep has {len(labels)}")
+        for axis in set(map(str, value.dims)) & set(value.coords) & set(grid.axes):
+            if set(value[axis].values.tolist()) != set(grid.axes[axis]):
+                raise SettingError(
+                    f"init[{name!r}] has other values along {axis!r} than the sweep: {value[axis].values.tolist()}"
+                )
+            value = value.sel({axis: grid.axes[axis]})
+        if set(own) == {"hidden", "feature"}:
+            own = ["feature", "hidden"] if name == "W_out" else ["hidden", "feature"]
         here = [axis for axis in grid.axes if axis in value.dims]
         array = np.asarray(value.transpose(*here, *own).values, dtype=np.float32)
         shape = [len(labels) if axis in here else 1 for axis, labels in grid.axes.items()]
@@ -273,13 +285,13 @@ def _start(name: str, value: Any, grid: Grid) -> np.ndarray:
         array = np.asarray(getattr(value, "numpy", lambda: value)(), dtype=np.float32)
         rank = array.ndim - len(shapes[name])
         if array.shape[:rank] not in ((), grid.shape) or rank < 0:
-            raise ValueError(
+            raise SettingError(
                 f"init[{name!r}] has shape {array.shape}: give one network's parameter, {shapes[name]}, or that of the whole "
                 f"grid, {(*grid.shape, *shapes[name])}"
             )
         tail = array.shape[rank:]
     if not np.isfinite(array).all():
-        raise ValueError(f"init[{name!r}] holds values that are not finite")
+        raise SettingError(f"init[{name!r}] holds values that are not finite")
     return np.broadcast_to(array, (*grid.shape, *tail))
 
 
@@ -293,7 +305,12 @@ def _functions(value: Any) -> list[Callable[..., Any]]:
         return _functions(value.target) + ([] if bundled else [type(value)])
     if isinstance(value, Target):
         return [value.compute, value.outputs]
-    return [value] if callable(value) else []
+    if type(value).__module__.startswith("superscope.inputs"):
+        return []
+    if isinstance(value, (tuple, list)):
+        return [part for item in value for part in _functions(item)]
+    own = not isinstance(value, (str, int, float, complex, type(None), np.generic, np.ndarray))
+    return [value] if callable(value) else [type(value)] if own else []
 
 
 def coordinate(values: Iterable[Any]) -> list[Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from superscope.errors import SettingError
+
 SCHEDULES = ("constant", "cosine", "linear")
 SAMPLINGS = ("stratified", "plain")
 
@@ -43,17 +45,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or int(self.steps) != self.steps:
-            raise ValueError(f"steps={self.steps!r}: must be a whole number >= 0")
+            raise SettingError(f"steps={self.steps!r}: must be a whole number >= 0")
         if self.points is not None and self.points < 2:
-            raise ValueError(f"points={self.points!r}: a step needs at least 2 points")
+            raise SettingError(f"points={self.points!r}: a step needs at least 2 points")
         if not self.lr > 0:
-            raise ValueError(f"lr={self.lr!r}: the learning rate must be > 0")
+            raise SettingError(f"lr={self.lr!r}: the learning rate must be > 0")
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r} is unknown: known are {', '.join(SCHEDULES)}")
+            raise SettingError(f"schedule={self.schedule!r} is unknown: known are {', '.join(SCHEDULES)}")
         if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling={self.sampling!r} is unknown: known are {', '.join(SAMPLINGS)}")
+            raise SettingError(f"sampling={self.sampling!r} is unknown: known are {', '.join(SAMPLINGS)}")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup!r}: a fraction of the steps in [0, 1)")
+            raise SettingError(f"warmup={self.warmup!r}: a fraction of the steps in [0, 1)")
         if isinstance(self.history, list):
             object.__setattr__(self, "history", tuple(self.history))
 
@@ -105,5 +107,5 @@ class Recipe:
             wanted = tuple(grid.tolist()) if self.history else ()
         bad = [s for s in wanted if not 0 <= s <= self.steps]
         if bad:
-            raise ValueError(f"history step {bad[0]} lies outside 0..{self.steps}")
+            raise SettingError(f"history step {bad[0]} lies outside 0..{self.steps}")
         return tuple(sorted(set(wanted)))

@@ -59,6 +59,8 @@ class Sweep(Grid):
         import xarray as xr
 
         assert self.over is not None
+        if recipe.history and "steps" in self.recipe_axes:
+            raise ValueError("snapshots (history) of trainings with different steps do not fit together: sweep them apart")
         rest = {name: values for name, values in self.over.items() if name not in self.recipe_axes}
         parts, failed = [], []
         notes: dict[str, None] = {}
@@ -67,7 +69,9 @@ class Sweep(Grid):
             changes = dict(zip(self.recipe_axes, values, strict=True))
             label = ",".join(f"{name}={value}" for name, value in changes.items())
             place = Path(store).with_suffix("") / f"{label}.zarr" if store else None
-            run = replace(self, over=rest).train(recipe.replace(**changes), store=place, **options)
+            at = tuple(self.axes[name].index(changes[name]) if name in changes else slice(None) for name in self.axes)
+            init = {name: start[at] for name, start in (self.init or {}).items()} or None
+            run = replace(self, over=rest, init=init).train(recipe.replace(**changes), store=place, **options)
             parts.append(run.data.expand_dims({name: [value] for name, value in changes.items()}))
             notes |= dict.fromkeys(run.notes)
             failed += [f"{label}, {where}" for where in run.failed]

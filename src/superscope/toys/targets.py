@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from superscope.errors import SettingError
+
 
 @dataclass(frozen=True)
 class Target:
@@ -43,7 +45,7 @@ def _all_pairs(fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[
 
 def _half(n: int) -> int:
     if n % 2:
-        raise ValueError(f"n_features={n}: disjoint pairs need an even number of features")
+        raise SettingError(f"n_features={n}: disjoint pairs need an even number of features")
     return n // 2
 
 
@@ -76,5 +78,5 @@ def get_target(target: str | Target) -> Target:
     if target not in TARGETS:
         near = difflib.get_close_matches(target, TARGETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"target={target!r} is unknown: {hint}known are {', '.join(TARGETS)}, or pass a ss.Target(...)")
+        raise SettingError(f"target={target!r} is unknown: {hint}known are {', '.join(TARGETS)}, or pass a ss.Target(...)")
     return TARGETS[target]

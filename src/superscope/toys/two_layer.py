@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from superscope.errors import SettingError
 from superscope.toys.targets import Target, get_target
 
 if TYPE_CHECKING:
@@ -56,22 +57,22 @@ class TwoLayer:
         for name in ("n_features", "n_hidden"):
             value = getattr(self, name)
             if isinstance(value, bool) or int(value) != value or value < 1:
-                raise ValueError(f"{name}={value!r}: must be a whole number >= 1")
+                raise SettingError(f"{name}={value!r}: must be a whole number >= 1")
             object.__setattr__(self, name, int(value))
         for name in ("activation", "hidden_activation"):
             value = getattr(self, name)
             if value not in ACTIVATIONS:
                 near = difflib.get_close_matches(str(value), ACTIVATIONS, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"{name}={value!r} is unknown: {hint}known are {', '.join(ACTIVATIONS)}")
+                raise SettingError(f"{name}={value!r} is unknown: {hint}known are {', '.join(ACTIVATIONS)}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r}: the rate must lie in [0, 1)")
+            raise SettingError(f"dropout={self.dropout!r}: the rate must lie in [0, 1)")
         if not self.sharpness > 0:
-            raise ValueError(f"sharpness={self.sharpness!r}: must be > 0 (inf turns gelu, silu and softplus into relu)")
+            raise SettingError(f"sharpness={self.sharpness!r}: must be > 0 (inf turns gelu, silu and softplus into relu)")
         if np.isinf(self.sharpness) and "tanh" in (self.activation, self.hidden_activation):
-            raise ValueError("sharpness=inf has no meaning for tanh")
+            raise SettingError("sharpness=inf has no meaning for tanh")
         if self.tied and self.n_outputs != self.n_features:
-            raise ValueError(
+            raise SettingError(
                 f"tied=True needs as many outputs as inputs, but target {get_target(self.target).name!r} makes "
                 f"{self.n_outputs} outputs of {self.n_features} inputs: use tied=False"
             )
