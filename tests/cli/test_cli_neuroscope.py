@@ -31,7 +31,11 @@ def folder(tmp_path_factory):
         weights = {n: p.detach().contiguous() for n, p in model.hooked.named_parameters()}
         safetensors.torch.save_file(weights, path / "model.safetensors")
         tokenizer.save(path / "tokenizer.json")
-        (path / "config.json").write_text(json.dumps({"shape": shape.__dict__, "init_seed": 0}))
+        sums = {"sha256": "model.safetensors", "tokenizer_sha256": "tokenizer.json"}
+        facts = {"shape": shape.__dict__, "init_seed": 0} | {
+            k: store.checksum((path / v).read_bytes()) for k, v in sums.items()
+        }
+        (path / "config.json").write_text(json.dumps(facts))
     (root / "texts").mkdir()
     files = {"validation": {"sha256": corpus.write_documents(
         root / "texts" / "validation.jsonl.gz", [Document(TEXT * 4, "novel", "s", f"w{k}") for k in range(9)]

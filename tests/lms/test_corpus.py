@@ -153,6 +153,32 @@ def test_build_from_own_text(tmp_path):
     assert not (works["test"] & works["validation"])
 
 
+def test_cached_tokens_are_checked_to_the_bit(tmp_path, tokenizer):
+    corpus.build(tmp_path / "out", tmp_path / "cache", [own_text(tmp_path)])
+    tokens = np.array(corpus.cached_tokens(tmp_path / "out", tokenizer))
+    assert (tokens == corpus.load(tmp_path / "out", tokenizer, "train").tokens).all()
+    (path,) = (tmp_path / "out").glob("train-*.npy")
+    stamp = path.stat().st_mtime_ns
+    corpus.cached_tokens(tmp_path / "out", tokenizer)
+    assert path.stat().st_mtime_ns == stamp  # made once
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(corpus.CorpusError, match=rf"{path.name} is damaged .*: remove it, and it is made again"):
+        corpus.cached_tokens(tmp_path / "out", tokenizer)
+    path.unlink()
+    assert (corpus.cached_tokens(tmp_path / "out", tokenizer) == tokens).all()
+
+
+def test_cached_tokens_may_leave_out_kinds_of_segments(tmp_path, tokenizer):
+    corpus.build(tmp_path / "out", tmp_path / "cache", [own_text(tmp_path)])
+    every, some = (corpus.cached_tokens(tmp_path / "out", tokenizer, without=kinds) for kinds in ((), ("ioi", "repeat")))
+    split = corpus.load(tmp_path / "out", tokenizer, "train")
+    left_out = np.isin(split.segment, [SEGMENTS.index("ioi"), SEGMENTS.index("repeat")])
+    assert left_out.any()
+    assert (every[~left_out] == some).all()
+
+
 def test_a_copied_paragraph_is_kept_once(tmp_path):
     licence = "This licence text stands at the top of every file and says the same thing each time, " * 3
     (tmp_path / "code").mkdir()

@@ -1,6 +1,4 @@
-"""Loading: bundled models say what their card says; local folders of every kind; controls; mistakes are explained."""
-
-import json
+"""Bundled models say what their card says; controls and twins; mistakes are explained."""
 
 import pytest
 import torch
@@ -9,7 +7,7 @@ from superscope import lms
 from superscope.lms import corpus
 from superscope.lms.corpus.tokenizer import Tokenizer
 from superscope.lms.model import backend
-from superscope.lms.model.language_model import _from_folder, rows_to_tensor
+from superscope.lms.model.language_model import rows_to_tensor
 from superscope.lms.model.transformer import Shape
 from superscope.lms.zoo import minis as zoo
 
@@ -32,22 +30,10 @@ def sample(mini):
     return corpus.sample(mini.tokenizer)
 
 
-def test_every_mini_is_named_and_bundled_models_are_known():
-    assert set(lms.bundled()) <= set(zoo.MINIS)
-    assert {"gelu-1l-mini"} <= set(lms.bundled())
-
-
 def test_a_bundled_model_has_the_loss_of_its_card(mini, sample):
-    losses = zoo.genre_losses(mini, sample)
+    losses = zoo.genre_losses(mini, sample, zoo.ROWS["sample"])
     assert losses["all"] == pytest.approx(mini.card["loss"]["sample"]["all"], abs=2e-3)
     assert losses["python"] == pytest.approx(mini.card["loss"]["sample"]["python"], abs=5e-3)
-
-
-def test_fp16_costs_nothing():
-    for name in lms.bundled():
-        card = json.loads((lms.model.language_model.models_folder() / name / "config.json").read_text())
-        for where, loss in card["loss_float32"].items():
-            assert abs(card["loss"][where]["all"] - loss) < 1e-3
 
 
 def test_controls_lose_what_training_put_there(mini, sample):
@@ -62,87 +48,43 @@ def test_controls_lose_what_training_put_there(mini, sample):
     assert torch.equal(shuffled.hooked.b_in, mini.hooked.b_in)
 
 
-def test_snapshots_go_from_init_to_trained(mini, sample):
-    steps = lms.snapshots("gelu-1l-mini")
-    assert steps[0] == 0
-    assert len(steps) >= 8
-    start = lms.snapshot("gelu-1l-mini", 0)
-    assert (start.hooked.W_E - mini.control("init").hooked.W_E).abs().max() < 1e-3  # fp16
-    rows = rows_to_tensor(sample.rows(mini.n_ctx, limit=4, seed=0).tokens)
-    losses = [float(lms.snapshot("gelu-1l-mini", step).loss(rows).mean()) for step in (steps[0], steps[4], steps[-1])]
-    assert losses[0] > losses[1] > losses[2]
-    with pytest.raises(lms.ModelError, match="no snapshot of step 7"):
-        lms.snapshot("gelu-1l-mini", 7)
+def test_every_bundled_model_has_the_shape_of_its_start():
+    """Two layers, four, wide or without neurons: `control` knows each one's own initial tensors."""
+    tied = {}
+    for name in lms.bundled():
+        trained = lms.load(name)
+        start = trained.control("init")
+        shapes = [{n: p.shape for n, p in one.hooked.named_parameters()} for one in (trained, start)]
+        assert shapes[0] == shapes[1]
+        assert start.origin == "control"
+        tied.setdefault((trained.card["init_seed"], trained.d_model), []).append(start.hooked.W_E)
+    for embeddings in tied.values():  # seed and width alone decide it
+        assert all(torch.equal(embeddings[0], other) for other in embeddings)
 
 
-def test_a_hugging_face_gpt2_folder(tmp_path, tokenizer):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    theirs = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=300, n_positions=24)).eval()
-    theirs.save_pretrained(tmp_path / "llama-by-name")  # a path must not decide the architecture
-    tokenizer.save(tmp_path / "llama-by-name" / "tokenizer.json")
-    ours = lms.load(tmp_path / "llama-by-name")
-    tokens = torch.randint(300, (2, 20))
-    with torch.no_grad():
-        assert (ours.logits(tokens) - theirs(tokens).logits).abs().max() < 1e-4
-    assert ours.neuron_hook(1) == "blocks.1.mlp.hook_post"
-
-
-def test_a_t5_folder(tmp_path, tokenizer):
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    torch.manual_seed(0)
-    config = T5Config(vocab_size=300, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0)
-    theirs = T5ForConditionalGeneration(config).eval()
-    theirs.save_pretrained(tmp_path)
-    tokenizer.save(tmp_path / "tokenizer.json")
-    ours = lms.load(tmp_path)
-    tokens = torch.randint(300, (2, 20))
-    start = torch.zeros(2, 1, dtype=torch.long)
-    with torch.no_grad():
-        mine = ours.hooked(tokens, start)
-        assert (mine - theirs(input_ids=tokens, decoder_input_ids=start).logits).abs().max() < 1e-4
-    hook = ours.neuron_hook(1)
-    assert ours.activations(tokens, [hook])[hook].shape == (2, 20, 64)
-    with pytest.raises(lms.ModelError, match="encoder-decoder"):
-        ours.loss(tokens)
+def test_controls_of_two_wide_layers():
+    model = lms.load("gelu-2l-mini")
+    tokens = torch.randint(1, 4096, (2, 60), generator=torch.Generator().manual_seed(0))
+    tokens[:, 30:] = tokens[:, :30]
+    trained = model.loss(tokens)[:, 30:].mean()
+    for kind in ("shuffled", "gaussian"):
+        control = model.control(kind)
+        assert control.loss(tokens)[:, 30:].mean() > trained + 5  # the copying is gone
+        assert torch.equal(control.hooked.b_in, model.hooked.b_in)
+        assert not torch.equal(control.hooked.W_in, model.hooked.W_in)
+    assert torch.equal(model.loss(tokens)[:, 30:].mean(), trained)  # and the model itself is as it was
 
 
-@pytest.mark.parametrize("attention_only", [False, True])
-def test_a_folder_in_the_format_of_nandas_models(tmp_path, tokenizer, attention_only):
-    shape = Shape(d_model=16, n_heads=2, d_mlp=0 if attention_only else 32, n_ctx=24, d_vocab=300, act_fn="solu_ln")
-    theirs = lms.untrained(shape, tokenizer, seed=3)
-    config = {
-        "n_layers": 1, "d_model": 16, "d_head": 8, "n_heads": 2, "d_mlp": 32, "n_ctx": 24, "d_vocab": 300, "act_fn": "solu_ln",
-        "attn_only": attention_only, "normalization": "LN", "seed": 7, "tokens_per_step": 262144,
-    }  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    torch.save(theirs.hooked.state_dict(), tmp_path / "model_final.pth")
-    tokenizer.save(tmp_path / "tokenizer.json")
-    ours = lms.load(tmp_path)
-    tokens = torch.randint(300, (2, 20))
-    assert torch.equal(ours.logits(tokens), theirs.logits(tokens))
-    if not attention_only:
-        assert ours.neuron_hook() == "blocks.0.mlp.hook_mid"  # SoLU's neurons are read before their LayerNorm
-
-
-def test_solu_ln_is_loaded_unprocessed(tmp_path, tokenizer):
-    model = lms.untrained(Shape(d_model=16, n_heads=2, d_mlp=32, n_ctx=24, d_vocab=300, act_fn="solu_ln"), tokenizer)
-    names = dict(model.hooked.named_parameters())
-    assert "blocks.0.mlp.ln.w" in names
-    assert "blocks.0.ln2.w" in names
-
-
-def test_a_pth_file_cannot_run_code(tmp_path, tokenizer):
-    class Evil:
-        def __reduce__(self):
-            return (print, ("code ran",))
-
-    (tmp_path / "config.json").write_text(json.dumps({"n_layers": 1, "d_model": 16, "n_heads": 2, "n_ctx": 24, "d_vocab": 300}))
-    torch.save({"W": Evil()}, tmp_path / "x.pth")
-    with pytest.raises(lms.ModelError, match="cannot be read as plain weights"):
-        lms.load(tmp_path)
+def test_twins_are_the_other_seeds():
+    assert lms.replicates("gelu-2l-mini-s1") == ["gelu-2l-mini", "gelu-2l-mini-s1", "gelu-2l-mini-s2"]
+    assert lms.replicates("gelu-1l-wide4") == ["gelu-1l-wide4", "gelu-1l-wide4-s1", "gelu-1l-wide4-s2"]
+    assert lms.replicates("gelu-1l-mini-reordered") == ["gelu-1l-mini-reordered"]
+    twins = lms.load("gelu-1l-wide4-s1").twins()
+    assert [twin.name for twin in twins] == ["gelu-1l-wide4", "gelu-1l-wide4-s2"]
+    assert not torch.equal(twins[0].hooked.W_in, twins[1].hooked.W_in)
+    assert twins[0].control("init").twins() == []
+    with pytest.raises(lms.ModelError, match="no bundled model 'gelu-9l'"):
+        lms.replicates("gelu-9l")
 
 
 def test_absent_models_name_a_stand_in(monkeypatch):
@@ -162,22 +104,12 @@ def test_absent_models_name_a_stand_in(monkeypatch):
 def test_mistakes_are_explained(tmp_path, mini, tokenizer):
     with pytest.raises(lms.ModelError, match="longer than the context"):
         mini.logits(torch.zeros(1, 300, dtype=torch.long))
-    with pytest.raises(lms.ModelError, match="another tokenizer"):
-        mini.logits(torch.full((1, 3), 5000))
+    for outside in (5000, 4096, -1):
+        with pytest.raises(lms.ModelError, match=f"token id {outside} is outside .* tokenise it with model.tokenizer"):
+            mini.logits(torch.full((1, 3), outside))
     with pytest.raises(lms.ModelError, match="layer 4 does not exist"):
         mini.neuron_hook(4)
     with pytest.raises(lms.ModelError, match="no control"):
         mini.control("scrambled")
     with pytest.raises(lms.ModelError, match="holds no model"):
-        lms.load(tmp_path)
-    folder = lms.model.language_model.models_folder() / "gelu-1l-mini"
-    for file in ("config.json", "tokenizer.json"):
-        (tmp_path / file).write_bytes((folder / file).read_bytes())
-    damaged = bytearray((folder / "model.safetensors").read_bytes())
-    damaged[-5] ^= 255
-    (tmp_path / "model.safetensors").write_bytes(damaged)
-    with pytest.raises(lms.ModelError, match="sha256"):
-        _from_folder(tmp_path, "x", "folder")
-    (tmp_path / "model.safetensors").write_bytes(damaged[:1000])
-    with pytest.raises(lms.ModelError, match="damaged"):
         lms.load(tmp_path)

@@ -29,7 +29,7 @@ def test_untrained_models_of_a_seed_have_the_same_neurons(monkeypatch, tmp_path)
     made = {
         f"{act}-1l-mini{tail}": lms.untrained(Shape(act_fn=act), tokenizer, seed)
         for act in ("gelu", "relu")
-        for seed, tail in enumerate(("", "-s1"))
+        for seed, tail in enumerate(("", "-s1", "-s2"))
     }
     made["gelu-1l-mini-reordered"] = made["gelu-1l-mini"]
     monkeypatch.setattr(study, "load", made.__getitem__)

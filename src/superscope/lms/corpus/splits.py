@@ -261,12 +261,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def cached_tokens(folder: Path | str, tokenizer: Tokenizer, split: str = "train") -> np.ndarray:
-    """(token,) ids of a split, memory-mapped from a ``.npy`` beside the corpus (made once, for training)."""
+def cached_tokens(folder: Path | str, tokenizer: Tokenizer, split: str = "train", without: Sequence[str] = ()) -> np.ndarray:
+    """(token,) ids of a split, memory-mapped from a ``.npy`` beside the corpus (made once, for training).
+
+    without: kinds of generated segments that are left out. The file's name ends with its checksum; CorpusError when it is not
+    to the bit what was written.
+    """
     folder = Path(folder)
-    path = folder / f"{split}-{tokenizer.digest[:12]}-{read_manifest(folder)['files'][split]['sha256'][:12]}.npy"
-    if not path.exists():
+    sha256 = read_manifest(folder)["files"][split]["sha256"]
+    stem = "-".join([split, *(f"no-{kind}" for kind in without), tokenizer.digest[:12], sha256[:12]])
+    path = next(iter(sorted(folder.glob(f"{stem}-*.npy"))), None)
+    if path is None:
+        documents = read_documents(folder / f"{split}.jsonl.gz", sha256)
         buffer = io.BytesIO()
-        np.save(buffer, load(folder, tokenizer, split).tokens)
+        np.save(buffer, tokenise([one for one in documents if one.segment not in without], tokenizer).tokens)
+        path = folder / f"{stem}-{store.checksum(buffer.getvalue())[:16]}.npy"
         store.atomic_write_bytes(path, buffer.getvalue())
-    return np.load(path, mmap_mode="r")
+    elif not path.stem.endswith(store.checksum(path.read_bytes())[:16]):
+        raise CorpusError(f"{path} is damaged (its checksum does not match its name): remove it, and it is made again")
+    opened.note("text", str(folder), digest(str(folder)))
+    tokens: np.ndarray = np.load(path, mmap_mode="r")
+    return tokens

@@ -50,12 +50,7 @@ class Tokenizer:
     @classmethod
     def read(cls, path: Path | str, bos: str = BOS) -> Tokenizer:
         """From a tokenizer.json; ValueError names the file when it is not one."""
-        import tokenizers
-
-        try:
-            inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise ValueError(f"{path} is not a tokenizer.json: {error}") from None
+        inner = read_inner(path)
         found = inner.token_to_id(bos)
         if found is None:
             raise ValueError(f"{path} has no token {bos!r}, which opens every row")
@@ -116,6 +111,16 @@ class Tokenizer:
     def char_class(self) -> np.ndarray:
         """(vocabulary,) uint8 index into `CHAR_CLASSES` of every id."""
         return np.array([CHAR_CLASSES.index(_classify(p, i == self.bos)) for i, p in enumerate(self.pieces)], dtype=np.uint8)
+
+
+def read_inner(path: Path | str) -> tokenizers.Tokenizer:
+    """The `tokenizers.Tokenizer` of a tokenizer.json; ValueError names the file when it is not one."""
+    import tokenizers
+
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise ValueError(f"{path} is not a tokenizer.json: {error}") from None
 
 
 def _classify(piece: str, special: bool) -> str:

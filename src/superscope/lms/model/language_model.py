@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 
 from superscope import opened, store
-from superscope.errors import UserError
 from superscope.lms.corpus.tokenizer import Tokenizer
-from superscope.lms.model import backend
+from superscope.lms.model import backend, folders
 from superscope.lms.model.transformer import Shape, Transformer, initialise
+from superscope.lms.shelf import TOKENIZER, ModelError, bundled, digest, models_folder, replicates, shared_tokenizer
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 ControlKind = Literal["init", "shuffled", "gaussian"]
 SMOLLM = "SmolLM2-135M"
 CONTROLS: tuple[ControlKind, ...] = ("init", "shuffled", "gaussian")
-
-
-class ModelError(UserError):
-    """A model that cannot be loaded or used as asked, with what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,9 @@ class LanguageModel:
         return self.name, self.origin
 
     def twins(self) -> list[LanguageModel]:
-        """The other trained seeds of a bundled model, loaded."""
+        """The other trained seeds of a bundled model, loaded; none for a model from elsewhere or a control."""
+        if self.origin != "bundled":
+            return []
         return [load(name) for name in replicates(self.name) if name != self.name]
 
     @property
@@ -91,15 +90,16 @@ class LanguageModel:
         return f"{block}.{layer}.mlp.{'hook_mid' if self.activation == 'solu_ln' else 'hook_post'}"
 
     def check_tokens(self, tokens: Tensor) -> None:
-        """Raise ModelError when a row is longer than the context or an id is not in the vocabulary."""
+        """Raise ModelError when a row is longer than the context or an id is not in the vocabulary (below 0 would wrap)."""
         if tokens.shape[-1] > self.n_ctx:
             raise ModelError(
                 f"rows of {tokens.shape[-1]} tokens are longer than the context of {self.name} ({self.n_ctx}): cut them"
             )
-        high = int(tokens.max()) if tokens.numel() else 0
-        if high >= self.hooked.cfg.d_vocab:
+        vocabulary = self.hooked.cfg.d_vocab
+        outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
+        if outside.numel():
             raise ModelError(
-                f"token id {high} is outside the vocabulary of {self.name} ({self.hooked.cfg.d_vocab}): "
+                f"token id {int(outside[0])} is outside the vocabulary of {self.name} (0 to {vocabulary - 1}): "
                 "the text was made by another tokenizer; tokenise it with model.tokenizer"
             )
 
@@ -156,8 +156,9 @@ class LanguageModel:
                         state[name] = value.flatten()[torch.randperm(value.numel(), generator=generator)].view(value.shape)
                     else:
                         state[name] = torch.randn(value.shape, generator=generator) * value.std() + value.mean()
-        copy = backend.from_config(_config_fields(self.hooked.cfg), state)
-        return replace(self, name=f"{self.name} ({kind})", hooked=copy, origin="control")
+        hooked = copy.deepcopy(self.hooked)  # any architecture, with its masks and tables
+        hooked.load_state_dict(state, strict=False)
+        return replace(self, name=f"{self.name} ({kind})", hooked=hooked, origin="control")
 
     def _initial(self, seed: int) -> dict[str, Tensor] | None:
         """The tensors that training started from, for models trained here."""
@@ -175,10 +176,6 @@ def _fresh(name: str, value: Tensor, generator: torch.Generator) -> Tensor:
     return torch.ones_like(value) if name.endswith(".w") else torch.zeros_like(value)
 
 
-def _config_fields(config: Any) -> dict[str, Any]:
-    return {k: v for k, v in config.to_dict().items() if k not in ("device", "seed", "n_params", "dtype")}
-
-
 def untrained(shape: Shape, tokenizer: Tokenizer, seed: int = 0, name: str = "untrained") -> LanguageModel:
     """A freshly initialised model of any shape: the null of everything, and a stand-in for tests."""
     model = Transformer(shape)
@@ -188,16 +185,6 @@ def untrained(shape: Shape, tokenizer: Tokenizer, seed: int = 0, name: str = "un
 
 
 # ------------------------------------------------------------------------------------------------------------- loading
-
-
-def models_folder() -> Path:
-    """Where the bundled models lie."""
-    return store.shipped("models")
-
-
-def bundled() -> list[str]:
-    """Names of the bundled models."""
-    return sorted(path.parent.name for path in models_folder().glob("*/config.json"))
 
 
 def load(name: str | Path) -> LanguageModel:
@@ -222,113 +209,48 @@ def load(name: str | Path) -> LanguageModel:
     return _published(text)
 
 
-def replicates(name: str) -> list[str]:
-    """A bundled model and its twins of other seeds: "gelu-1l-mini", "gelu-1l-mini-s1", ...; a folder stands for itself."""
-    there = [one for one in bundled() if one == name or (one.startswith(f"{name}-s") and one[len(name) + 2 :].isdigit())]
-    base, _, seed = name.rpartition("-s")
-    if seed.isdigit() and name in bundled():
-        return replicates(base)
-    if not there and Path(name).expanduser().is_dir():
-        return [name]
-    if not there:
-        raise ModelError(f"no bundled model {name!r}; there are {', '.join(bundled()) or 'none'}")
-    return there
-
-
-def digest(name: str) -> str:
-    """Digest of a model's weights, by the name or folder that `load` takes; a published model's is its name."""
-    folder = models_folder() / name if name in bundled() else Path(name).expanduser()
-    if not folder.is_dir():
-        return f"published {name}"
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".pth", ".pt", ".bin")]
-    return store.digest({path.name: store.checksum(path.read_bytes()) for path in files})
-
-
-def snapshot(name: str, step: int) -> LanguageModel:
-    """A bundled model as it was after `step` training steps; ModelError lists the steps that were kept."""
-    import safetensors.torch
-
-    base = load(name)
-    kept = snapshots(name)
-    if step not in kept:
-        raise ModelError(f"{name} kept no snapshot of step {step}; it kept {', '.join(map(str, kept)) or 'none'}")
-    state = safetensors.torch.load_file(models_folder() / name / "snapshots" / f"{step:06d}.safetensors")
-    return replace(base, name=f"{name}@{step}", hooked=backend.from_shape(Shape(**base.card["shape"]), state))
-
-
-def snapshots(name: str) -> list[int]:
-    """Training steps of which a bundled model kept a snapshot."""
-    return sorted(int(path.stem) for path in (models_folder() / name / "snapshots").glob("*.safetensors"))
-
-
 def _from_folder(folder: Path, name: str, origin: str) -> LanguageModel:
     try:
         config = store.read_json(folder / "config.json")
     except store.StoreError as error:
         raise ModelError(f"{folder} holds no model: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / 'config.json'} is not the config of a model: expected an object with fields")
     try:
         if "shape" in config:
-            state = _weights(folder)
-            _check_sum(folder, config)
-            return LanguageModel(name, backend.from_shape(Shape(**config["shape"]), state), _tokenizer(folder), config, origin)
+            return _own(folder, config, name, origin)
+        tokenizer = folders.read_tokenizer(folder, config)
         if "architectures" in config or "model_type" in config:
+            folders.check_files(folder, [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
             hooked = backend.hugging_face(folder)
         else:
-            hooked = backend.from_config(_lens_config(config), _weights(folder))
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {error}") from None
-    return LanguageModel(name, hooked, _tokenizer(folder), {}, origin)
+            state = folders.read_weights(folders.weight_files(folder))
+            hooked = backend.from_config(folders.lens_fields(config), state)
+    except (ModelError, backend.BackendMissingError):
+        raise
+    except Exception as error:  # transformers, safetensors and TransformerLens raise every kind for what they cannot load
+        raise ModelError(
+            f"the model in {folder} cannot be loaded: {folders.one_line(error)}; superscope zoo lists others"
+        ) from None
+    return LanguageModel(name, hooked, tokenizer, {}, origin)
 
 
-def _check_sum(folder: Path, config: Mapping[str, Any]) -> None:
-    wanted = config.get("sha256")
-    if wanted and store.checksum((folder / "model.safetensors").read_bytes()) != wanted:
-        raise ModelError(f"{folder / 'model.safetensors'} is not the file its config.json names (sha256): fetch it again")
-
-
-def _lens_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A HookedTransformer-format config.json (as Nanda's toy models have it) as HookedTransformerConfig fields."""
-    wanted = ("n_layers", "d_model", "d_head", "n_heads", "d_mlp", "n_ctx", "d_vocab", "act_fn", "attn_only", "final_rms")
-    missing = {"n_layers", "d_model", "n_heads", "n_ctx", "d_vocab"} - set(config)
-    if missing:
-        raise ValueError(f"config.json lacks {', '.join(sorted(missing))}")
-    out = {key: config[key] for key in wanted if key in config}
-    out.setdefault("d_head", config["d_model"] // config["n_heads"])
-    out["normalization_type"] = config.get("normalization", config.get("normalization_type", "LN"))
-    shortformer = config.get("shortformer_pos", False)
-    out["positional_embedding_type"] = config.get("positional_embedding_type", "shortformer" if shortformer else "standard")
-    if out.get("attn_only"):  # Nanda's attention-only configs still name an activation and a width
-        out.pop("act_fn", None)
-        out.pop("d_mlp", None)
-    return out
-
-
-def _weights(folder: Path) -> dict[str, Tensor]:
-    """The state dict in a folder: safetensors, else `.pth` without unpickling code."""
+def _own(folder: Path, config: Mapping[str, Any], name: str, origin: str) -> LanguageModel:
+    """A model trained here: its config.json vouches for its weights, and for the tokenizer that it shares with others."""
     import safetensors.torch
 
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            return dict(safetensors.torch.load_file(path))
-        except Exception as error:  # safetensors raises its own kinds
-            raise ModelError(f"{path} is damaged ({error}): fetch it again") from None
-    for path in sorted(folder.glob("*.pth")):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zip and torch errors alike
-            raise ModelError(f"{path} cannot be read as plain weights ({str(error)[:120]})") from None
-        return {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    raise ModelError(f"{folder} holds neither .safetensors nor .pth weights")
+    state = safetensors.torch.load(_checked(folder / "model.safetensors", config["sha256"]))
+    vocabulary = next(iter(shared_tokenizer(folder)), folder / TOKENIZER)
+    _checked(vocabulary, config["tokenizer_sha256"])
+    return LanguageModel(name, backend.from_shape(Shape(**config["shape"]), state), Tokenizer.read(vocabulary), config, origin)
 
 
-def _tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer.json; BOS is the first of the usual special tokens that it has (<pad> starts T5's decoder)."""
-    for bos in ("<|endoftext|>", "<|BOS|>", "<bos>", "<s>", "<|im_start|>", "<pad>"):
-        try:
-            return Tokenizer.read(folder / "tokenizer.json", bos)
-        except ValueError as error:
-            said = error
-    raise ModelError(f"{said} (a model needs its tokenizer.json beside its weights)")
+def _checked(path: Path, sha256: str) -> bytes:
+    """The bytes of a file that config.json vouches for."""
+    data = path.read_bytes()
+    if store.checksum(data) != sha256:
+        raise ModelError(f"{path} is damaged: its sha256 is not the one in config.json; fetch it again")
+    return data
 
 
 def _smollm() -> LanguageModel:

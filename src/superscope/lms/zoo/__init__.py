@@ -1,1 +1,1 @@
-"""The bundled models: how each was made (`training`), and which there are (`minis`)."""
+"""The bundled models: which there are and by what recipe (`minis`), and how one is trained (`training`)."""
