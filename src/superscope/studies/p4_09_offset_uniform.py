@@ -172,7 +172,7 @@ def run(config: Config, lab: Lab) -> Findings:
         {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)},
         summary(data, melted),
         answer(
-            "Values that keep away from 0 melt the antipodal plateau: from 1/2 up it has gone {way} of the way to on-or-off "
+            "Values kept away from zero melt the antipodal plateau: at one half it has gone {way} of the way to on-or-off "
             "features.",
             way=percent(mean[FALL] / mean[TO_BINARY]),
         ) if mean[TO_BINARY] > 0 else "",
