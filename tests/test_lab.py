@@ -175,3 +175,38 @@ def test_an_edited_toy_target_or_loss_is_another_sweep():
     targets = [ss.Target("t", compute, lambda n: n) for compute in (lambda x: x, lambda x: 2 * x)]
     one, two = (ss.Sweep(ss.Bottleneck(4, 2, target=target), ss.SparseFeatures(4)).digest() for target in targets)
     assert one != two
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (max, min),
+        (np.float32(1), np.float32(2)),
+        (np.arange(3), np.arange(3.0)),
+        (slice(1), slice(2)),
+        ({"a": [1]}, {"a": [2]}),
+    ],
+)
+def test_what_a_function_holds_is_part_of_it(one, other):
+    def holding(value):
+        return lambda: value
+
+    assert fingerprint.of(holding(one)) != fingerprint.of(holding(other))
+
+
+def test_a_dictionary_that_holds_itself_can_be_digested():
+    loop: dict = {}
+    loop["self"] = loop
+    assert fingerprint.of(lambda: loop)
+
+
+def test_notes_of_a_unit_come_back_with_it(tmp_path):
+    def compute(run):
+        run.note("a caveat")
+        return {3: 1.0}
+
+    first = lab(tmp_path)
+    assert first.unit("u", functools.partial(compute, first)) == {"3": 1.0}
+    again = lab(tmp_path)
+    assert again.unit("u", functools.partial(compute, again)) == {"3": 1.0}
+    assert again.notes == first.notes == ["a caveat"]

@@ -21,7 +21,7 @@ def noisy(centre: float, scale: float = 0.1) -> np.ndarray:
 
 def row(**changes) -> Expect:
     usual = {"of": "trained", "null": "shuffled", "plant": "planted", "why": "no structure left; planted by hand"}
-    return Expect("c", "It is large", "size", ">= 1", **{**usual, **changes})
+    return Expect("c", "It is large", "size", **{"rule": ">= 1", **usual, **changes})
 
 
 def table(trained=2.0, shuffled=0.0, planted=3.0) -> pd.DataFrame:
@@ -175,3 +175,36 @@ def test_power_counts_how_often_a_planted_effect_would_have_been_found():
     (claim,) = judge(frame, [absent], PASSED)
     assert claim.verdict == "supported"
     assert str(claim.power[0]) == "planted effect of 0.5: found in 11 of 12"
+
+
+def test_what_a_hostile_reader_tried():
+    """Each of these once supported a claim that it should not."""
+    few = arms(arm("a", [0, 1], size=[1.0, -1.0]), arm("b", [0, 1], size=[0.1, -0.09]), arm("n", [0, 1], size=[0.0, 0.1]),
+               arm("p", [0, 1], size=[9.0, 9.5]))  # fmt: skip
+    large = Expect("c", "s", "size", ">= 5", "a / b", "n", "p", "w")
+    assert judge(few, [large], PASSED)[0].verdict == "undecided"  # the ratio of means is 0, whatever the ratios are
+    three = table()[lambda t: t.seed < 3]
+    for rule, of in (("excludes 1", "trained"), ("> 1", "trained / shuffled")):
+        with pytest.raises(ExpectationError, match="asks for 5 seeds"):
+            judge(three, [row(rule=rule, of=of)], PASSED)
+    with pytest.raises(ExpectationError, match="joins more than two arms"):
+        judge(table(), [row(of="trained - shuffled - planted")], PASSED)
+    nameless = table()
+    nameless.loc[0, "seed"] = np.nan
+    with pytest.raises(ExpectationError, match="1 rows of arm 'trained' have no seed"):
+        judge(nameless, [row()], PASSED)
+    with pytest.raises(ExpectationError, match="has one replicate"):
+        judge(arms(table()[lambda t: t.arm != "planted"], arm("planted", [0], size=[3.0])), [row()], PASSED)
+    with pytest.raises(ExpectationError, match="at least one condition"):
+        gate(table(), [])
+    sides = judge(table(trained=-2.0), [row(rule="excludes 0")], PASSED)[0]
+    assert "on the other side of 0 than the plant" in sides.reason
+    nearly = table()
+    nearly.loc[nearly.arm == "shuffled", "size"] = [0.1 + 0.2, 0.3] * 6
+    assert "constant null" in judge(nearly, [row()], PASSED)[0].reason
+
+
+def test_power_does_not_count_what_was_not_measured():
+    frame = arms(table(0.0, 2.0, 0.0), arm("effect", SEEDS, size=[np.nan] * 11 + [0.0]))
+    absent = Expect("c", "s", "size", "within [-0.3, 0.3]", "trained", "shuffled", "planted", "w", power=("effect",))
+    assert judge(frame, [absent], PASSED)[0].power[0].found == 0

@@ -74,3 +74,25 @@ def test_other_starts_are_other_sweeps():
 def test_what_does_not_fit_is_refused(init, said):
     with pytest.raises(ValueError, match=said):
         sweep(init=init).train(ss.Recipe.fast(steps=0))
+
+
+def test_labels_and_names_decide_and_not_places():
+    """A run over densities in another order is taken by its labels; (feature, hidden) is turned."""
+    over = {"density": [0.1, 1.0]}
+    first = sweep(over=over).train(ss.Recipe.fast(steps=50))
+    turned = sweep(over={"density": [1.0, 0.1]}, init={"W": first.W}).train(ss.Recipe.fast(steps=0))
+    np.testing.assert_array_equal(turned.W.sel(density=1.0).values, first.W.sel(density=1.0).values)
+    square = xr.DataArray([[1.0, 2.0], [3.0, 4.0]], dims=("feature", "hidden"))
+    run = ss.Sweep(ss.Bottleneck(2, 2), INPUTS, init={"W": square}).train(ss.Recipe.fast(steps=0))
+    np.testing.assert_array_equal(run.W.values[0], square.values.T)
+    with pytest.raises(ValueError, match="other values along 'density'"):
+        sweep(over={"density": [0.3, 1.0]}, init={"W": first.W})
+
+
+def test_a_start_and_an_axis_of_the_recipe():
+    run = sweep(over={"lr": [1e-2, 1e-3]}, init={"W": PAIR}).train(ss.Recipe.fast(steps=0))
+    assert (run.W.values == PAIR).all()
+    with pytest.raises(ValueError, match="names a value twice"):
+        sweep(over={"lr": [1e-2, 1e-2]})
+    with pytest.raises(ValueError, match="snapshots"):
+        sweep(over={"steps": [1, 2]}).train(ss.Recipe.fast(history=2))
