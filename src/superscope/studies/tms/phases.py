@@ -101,7 +101,7 @@ def one_dimension(config: Config, lab: Lab) -> Part:
         agreement[activation] = in_phase(w, phase)[inside].mean(axis=0)
         excess[activation] = run.loss.transpose("density", "importance", "seed").values / loss[..., None] - 1
     column = len(ratios) // 2
-    near = np.abs(np.log(grid)[:, None] - np.log(TRIPLE)).argmin(0)
+    near = np.unique(np.abs(np.log(grid)[:, None] - np.log(TRIPLE)).argmin(0))
     at_triple = {name: np.abs(value[near, column]).max(axis=0) for name, value in excess.items()}
     noisy = optimum[..., None, :] * (1 + 0.02 * lab.rng("optima").standard_normal((*phase.shape, len(seeds), 2)))
     rows = arms(
