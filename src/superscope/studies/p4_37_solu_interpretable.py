@@ -43,10 +43,10 @@ ASSUMPTIONS = [
     "SoLU neurons are read before the LayerNorm that follows them, as in the paper.",
 ]
 DISANALOGIES = [
-    "The judge ranks the neurons of untrained models above those of trained ones (mean score .32 against .23 for GELU): what "
-    "it calls interpretable is mostly a rule about top contexts, and until another judge reads them these verdicts stand on "
-    "nothing.",
-    "One layer of 512 neurons after 20 million tokens, on 16 sharply different genres: the paper's models are larger "
+    "The judge ranks the neurons of untrained models above those of trained ones (mean score .32 against .19 for "
+    "GELU, .41 against .23 for SoLU): what it calls interpretable is mostly a rule about top contexts, and until another judge "
+    "reads them these verdicts stand on nothing.",
+    "One layer of 512 neurons after 262 million tokens, on 16 sharply different genres: the paper's models are larger "
     "and trained "
     "on far more text.",
     "The paper's judges were people; the blinded cards let people judge here too, but the verdicts below are the rule judge's.",

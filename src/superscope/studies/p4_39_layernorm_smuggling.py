@@ -43,7 +43,7 @@ ASSUMPTIONS = [
 ]
 DISANALOGIES = [
     "One layer: nothing downstream reads what is smuggled but the unembedding.",
-    "512 neurons in 128 dimensions after 20 million tokens; the SoLU paper's layers are larger and trained far longer.",
+    "512 neurons in 128 dimensions after 262 million tokens; the SoLU paper's layers are larger and trained far longer.",
     "SoLU outputs here are so small that the LayerNorm's epsilon (1e-5, as in published models) holds up the scale of "
     "many tokens: "
     "see the share at the floor in the table. What is under the floor cannot be amplified.",

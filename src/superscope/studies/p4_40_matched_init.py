@@ -41,7 +41,7 @@ ASSUMPTIONS = [
     "An excess correlation above 0.5 makes a pair the same neuron, as in Universal Neurons.",
 ]
 DISANALOGIES = [
-    "512 neurons, 20 million tokens: a short training keeps more of its start than a long one would.",
+    "512 neurons, 262 million tokens: a short training keeps more of its start than a long one would.",
     "One layer: in deeper models early differences compound.",
     "Within a seed the batch order is shared too, so the start alone is separated only by the arm with another batch order.",
 ]
