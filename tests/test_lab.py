@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,18 @@ def test_random_numbers_depend_on_seed_and_name_alone(tmp_path):
     assert (one == lab(tmp_path / "other").rng("planes").random(3)).all()
     assert (one != lab(tmp_path).rng("noise").random(3)).all()
     assert (one != lab(tmp_path, 1).rng("planes").random(3)).all()
+
+
+def test_equal_arrays_leave_equal_bytes(tmp_path, monkeypatch):
+    def left(folder: str, year: int) -> bytes:
+        monkeypatch.setattr(time, "localtime", lambda *_: time.struct_time((year, 5, 4, 3, 2, 1, 0, 1, 0)))
+        lab(tmp_path / folder).unit("u", lambda: np.arange(6.0).reshape(2, 3))
+        (file,) = (tmp_path / folder).rglob("*.zarr.zip")
+        with zipfile.ZipFile(file) as archive:
+            assert len(archive.namelist()) == len(set(archive.namelist()))
+        return file.read_bytes()
+
+    assert left("now", 2020) == left("later", 2030)
 
 
 @pytest.mark.parametrize(

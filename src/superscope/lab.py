@@ -261,20 +261,22 @@ def _table_bytes(frame: pd.DataFrame) -> bytes:
 def _array_bytes(value: Any, kind: str) -> bytes:
     """An array or xarray object as a zipped Zarr store (fixed times inside, so equal values give equal bytes)."""
     import tempfile
+    import zipfile
 
     import xarray as xr
-    import zarr
 
     data = value
     if kind == "array":
         data = xr.Dataset({"value": ([f"d{i}" for i in range(value.ndim)], value)})
     elif kind == "dataarray":
         data = value.to_dataset(name="value").assign_attrs(array_name=value.name or "")
+    packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "part.zarr.zip"
-        with zarr.storage.ZipStore(file, mode="w") as place:
-            data.to_zarr(place, mode="w", consolidated=False)
-        return file.read_bytes()
+        data.to_zarr(folder, mode="w", consolidated=False)
+        with zipfile.ZipFile(packed, "w") as archive:
+            for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
+    return packed.getvalue()
 
 
 def _read_part(folder: Path, part: Mapping[str, str]) -> Any:

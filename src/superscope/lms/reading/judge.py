@@ -14,7 +14,6 @@ hidden (trained and untrained models differ little until such units are set apar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -130,11 +129,6 @@ def document_f1(called: np.ndarray, fires: np.ndarray, document: np.ndarray) -> 
     recall = (hits / np.maximum(firings, 1)).sum(1) / max(int((firings > 0).sum()), 1)
     precision = (hits / np.maximum(calls, 1)).sum(1) / np.maximum((calls > 0).sum(1), 1)
     return np.asarray(2 * precision * recall / np.maximum(precision + recall, 1e-12))
-
-
-def judge_all(many: Sequence[Contexts]) -> list[Judgement]:
-    """`judge` of every unit."""
-    return [judge(one) for one in many]
 
 
 def interpretable(judgement: Judgement, threshold: float) -> bool:
