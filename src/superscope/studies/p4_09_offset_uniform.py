@@ -289,7 +289,6 @@ def polygon_figure(polygons: polygon.Polygons, lows: list[float]) -> go.Figure:
 def summary(data: xr.Dataset, melted: np.ndarray) -> str:
     """Where the plateau has melted by half, and where the order of the laws turns."""
     return (
-        f"The antipodal plateau is down to half of its size at a = {average(melted)}. The loss of U[1/2, 1] falls below that "
-        f"of "
-        f"U[0, 1] at a density of {average(value.crossing(data, HALF, UNIFORM))}."
+        f"The antipodal plateau is down to half of its size at a = {average(melted)}. The loss of U[1/2, 1] "
+        f"falls below that of U[0, 1] at a density of {average(value.crossing(data, HALF, UNIFORM))}."
     )

@@ -332,13 +332,13 @@ def summarise(
     most = losses[(losses.hidden == config.hidden[-1]) & (losses.density == 0.01)].set_index("output")["L / L_naive"]
     near = {name: kink_distance(*weights(runs[name], config, 0.01)) for name in OUTPUTS}
     return (
-        f"Without hidden bias the loss stays at {floors['no hidden bias'][1:].mean():.4g} at every width. With it, even widths "
-        f"meet the spline floor and odd ones cannot: {floors['trained (best)'][0] / floors['spline floor'][0]:.2g} times the "
-        "floor for one neuron. With one neuron per sparse feature (density 0.01) sharing reaches "
+        f"Without hidden bias the loss stays at {floors['no hidden bias'][1:].mean():.4g} at every width. With it, one "
+        f"neuron reaches {floors['trained (best)'][0] / floors['spline floor'][0]:.2g} times the spline floor. "
+        "With one neuron per sparse feature (density 0.01) sharing reaches "
         f"{ratio['linear output']:.2g} of the best allocation's loss with a linear output and {ratio['output ReLU']:.2g} with "
         f"an output ReLU; with {config.hidden[-1] / config.n:g} per feature {most['linear output']:.2g} and "
-        f"{most['output ReLU']:.2g}. Shared hinges lie close to 0 (median |x| = {near['linear output']:.2g}, "
-        f"{near['output ReLU']:.2g}): what is shared is mostly |x|, and an output ReLU, where there is one, does the bending."
+        f"{most['output ReLU']:.2g}. Shared hinges lie at a median |x| of {near['linear output']:.2g}, "
+        f"{near['output ReLU']:.2g})."
     )
 
 

@@ -310,7 +310,7 @@ def summarise(config: Config, losses: pd.DataFrame, roles: pd.DataFrame) -> str:
         f"(linear output) and {at[few, 0.03, 'output ReLU']:.2g} (output ReLU) of its loss; with one and a half "
         f"{at[some, 0.03, 'linear output']:.2g}, {at[some, 0.03, 'output ReLU']:.2g} (at density 0.1 "
         f"{at[some, 0.1, 'linear output']:.2g} and {at[some, 0.1, 'output ReLU']:.2g}). There {config.n // 2} pairs use "
-        f"{found['linear output']:.2g} neurons that hold a clean difference: the maximum is computed by many neurons together."
+        f"{found['linear output']:.2g} neurons that hold a clean difference."
     )
 
 

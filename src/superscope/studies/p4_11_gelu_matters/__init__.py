@@ -302,8 +302,8 @@ def summarise(nets: dict[tuple[str, str], Nets], table: pd.DataFrame) -> str:
     level = {name: f"{value:.1%}" if value < 10 else "no level" for name, value in noise.items()}
     return (
         f"Two trained GELUs compute x² with loss {np.median(square.loss):.2g}; no two ReLUs get below {spline_floor(3):.3g} "
-        f"and no four below {spline_floor(5):.3g}. They do not work at 0: |b| is {np.median(np.abs(square.b)):.2f}, "
-        f"where the quartic term vanishes ({FLAT:.3f}). Hidden noise that undoes the advantage: {level['two GELUs']} (four "
+        f"and no four below {spline_floor(5):.3g}. Their |b| is {np.median(np.abs(square.b)):.2f}; the "
+        f"quartic term vanishes at {FLAT:.3f}. Hidden noise that undoes the advantage: {level['two GELUs']} (four "
         f"ReLUs: {level['four ReLUs']}). At |x| = {FAR:g} GELU is off by {beyond['gelu']:.2g}, ReLU by {beyond['relu']:.2g}."
     )
 

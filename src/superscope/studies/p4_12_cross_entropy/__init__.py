@@ -320,7 +320,7 @@ def summarise(config: Config, table: pd.DataFrame) -> str:
     mean = table.groupby("arm").mean(numeric_only=True)
     return (
         f"With softmax {CROWDED[0]} classes share two dimensions and {mean.predicted[CROWD]:.0%} are predicted (squared error: "
-        f"{mean.predicted[SQUARED]:.0%}); all keep the same dimensionality m/n, there is no plateau at 1/2. A trained sigmoid "
+        f"{mean.predicted[SQUARED]:.0%}). A trained sigmoid "
         f"layer can produce {mean.share['rank 2k']:.0%} of the sets of {config.active} labels at rank 2k and "
         f"{mean.share['rank 2k+1']:.0%} at 2k + 1. Asked for the largest of sparse features, cross-entropy keeps "
         f"{mean.kept['cross-entropy']:.3g} of {config.features} in {config.width} dimensions, squared error "
