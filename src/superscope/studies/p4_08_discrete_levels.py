@@ -333,6 +333,6 @@ def summary(polygons: polygon.Polygons, between: pd.DataFrame, config: Config) -
     return (
         f"Between the levels networks lose {mean[THREE, config.room]:.2f} times what the best polygon for continuous values "
         f"loses at n = {config.room} and {mean[THREE, config.crowded]:.2f} times at n = {config.crowded}, where "
-        f"answering the top level alone would cost {crowd.theory.iloc[0]:.3f} and training reaches {crowd.loss.mean():.3f}. Levels "
-        f"1, 2 go furthest at n = {most}: {mean[TWO, most]:.2f} times."
+        f"answering the top level alone would cost {crowd.theory.iloc[0]:.3f} and training reaches {crowd.loss.mean():.3f}. "
+        f"Levels 1, 2 go furthest at n = {most}: {mean[TWO, most]:.2f} times."
     )
