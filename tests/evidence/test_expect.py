@@ -15,6 +15,12 @@ RNG = np.random.default_rng(0)
 SEEDS = range(12)
 
 
+@pytest.fixture(autouse=True)
+def draws(monkeypatch: pytest.MonkeyPatch):
+    """The same draws in every test, whichever tests its worker ran before."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))
+
+
 def noisy(centre: float, scale: float = 0.1) -> np.ndarray:
     return centre + scale * RNG.standard_normal(len(SEEDS))
 
