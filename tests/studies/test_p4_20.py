@@ -16,6 +16,12 @@ TINY = {"n": 4, "active": 1, "dictionary_steps": 30, "p": 5, "hidden": 6, "adder
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def draws(monkeypatch: pytest.MonkeyPatch):
+    """The same draws in every test, whichever tests its worker ran before."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))
+
+
 def test_bases_are_unbiased_and_one_map_exchanges_them():
     one, two = sets.two_bases(16, 3)
     assert np.allclose(one.T @ one, np.eye(16))
