@@ -1,23 +1,33 @@
-"""A constructed smuggler is told from an honest layer; each statistic has its slow twin."""
+"""Built layers are told apart; each statistic has its slow twin; the interventions on a model are what they say."""
 
 import numpy as np
 import pytest
 import torch
 
+from superscope import lms
+from superscope.lms.model.interventions import replace_with
+from superscope.lms.model.language_model import rows_to_tensor
 from superscope.measure.activations import smuggling
 
 
-def test_a_constructed_smuggler_is_recognised_and_an_honest_layer_is_not():
-    for seed in range(4):
-        values, effects = smuggling.planted_layer(1500, 64, True, seed)
-        assert smuggling.smuggling_correlation(smuggling.layernorm_scale(values), effects) < -0.5
-        values, effects = smuggling.planted_layer(1500, 64, False, seed)
-        assert abs(smuggling.smuggling_correlation(smuggling.layernorm_scale(values), effects)) < 0.1
+@pytest.mark.parametrize("seed", range(3))
+def test_built_layers_are_told_apart(seed):
+    found = {kind: smuggling.traces(smuggling.planted(kind, seed)) for kind in smuggling.KINDS}
+    smuggler, honest, lone, noise = (found[kind] for kind in smuggling.KINDS)
+    assert smuggler["smuggled"] > 0.5
+    assert smuggler["quiet worth"] > 0.8
+    assert smuggler["few keep"] < 0.4
+    assert honest["smuggled"] == 0
+    assert honest["quiet"] == 0
+    assert lone["smuggled"] > 0.5  # amplified, but
+    assert lone["few keep"] > 0.95  # not smeared
+    assert noise["smuggled"] < 0.02
+    assert noise["quiet worth"] < 0.1
 
 
-def test_unrelated_scale_and_effects_do_not_correlate():
-    rng = np.random.default_rng(0)
-    assert abs(smuggling.smuggling_correlation(rng.random(4000) + 0.1, rng.normal(size=(4000, 40)))) < 0.06
+def test_a_kind_that_does_not_exist():
+    with pytest.raises(ValueError, match="'sneak'"):
+        smuggling.planted("sneak", 0)
 
 
 def test_scale_is_that_of_layernorm():
@@ -27,7 +37,57 @@ def test_scale_is_that_of_layernorm():
     assert np.allclose((values.numpy() - values.numpy().mean(axis=1, keepdims=True)) / scale[:, None], expected)
 
 
-def test_gain_and_concentration():
-    assert smuggling.gain(np.array([1.0, 2.0, 4.0])).tolist() == [2, 1, 0.5]
-    effects = np.array([[5.0, -3, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
-    assert smuggling.concentration(effects, 2).tolist() == pytest.approx([0.8, 1 / 3, 0])
+def test_participation_counts_equal_neurons():
+    effects = np.array([[2.0, -2, 2, 0], [7, 0, 0, 0], [0, 0, 0, 0]])
+    assert smuggling.participation(effects).tolist() == pytest.approx([3, 1, 0])
+
+
+def test_quiet_and_loud_weigh_the_same_frequencies():
+    rng = np.random.default_rng(0)
+    token = rng.zipf(1.5, 6000) % 300
+    scale = np.exp(1.5 * rng.standard_normal(6000)) / (1 + token)  # frequent tokens are loud: frequencies must be matched
+    quiet, loud = smuggling.quiet_and_loud(scale, token)
+    assert quiet.sum() == pytest.approx(1)
+    assert loud.sum() == pytest.approx(1)
+    assert not (quiet * loud).any()
+    often = np.log(np.bincount(token)[token])
+    raw = often[smuggling.quiet_tokens(scale)].mean() - often[scale >= smuggling.loud_reference(scale)].mean()
+    assert abs(raw) > 0.8
+    assert abs((quiet - loud) @ often) < 0.25 * abs(raw)
+
+
+@pytest.fixture(scope="module")
+def observed():
+    model = lms.load("solu_ln-1l-mini")
+    rows = lms.corpus.sample(model.tokenizer).rows(64, limit=3, seed=5)
+    return model, rows, smuggling.observe(model, rows)
+
+
+def test_clamping_is_a_larger_divisor(observed):
+    """The intervention on the output is the same function as replacing the LayerNorm's scale."""
+    model, rows, layer = observed
+    tokens, name = rows_to_tensor(rows.tokens), "blocks.0.mlp.ln.hook_scale"
+    scale = model.activations(tokens, [name])[name]
+    assert layer.scale == pytest.approx(scale[:, 1:-1].flatten().numpy(), rel=1e-4)
+    larger = scale.clamp(min=smuggling.loud_reference(layer.scale))
+    added = (model.loss(tokens, [replace_with(name, larger)]) - model.loss(tokens))[:, 1:].flatten().numpy()
+    assert layer.clamped == pytest.approx(added, abs=1e-3)
+    assert np.abs(added).max() > 0.1
+
+
+def test_removing_leaves_the_biases_and_all_neurons_keep_everything(observed):
+    model, rows, layer = observed
+    tokens = rows_to_tensor(rows.tokens)
+    block = model.hooked.blocks[0].mlp
+    nothing = replace_with("blocks.0.hook_mlp_out", (block.ln.b @ block.W_out + block.b_out).detach())
+    added = (model.loss(tokens, [nothing]) - model.loss(tokens))[:, 1:].flatten().numpy()
+    assert layer.removed == pytest.approx(added, abs=1e-3)
+    assert smuggling.observe(model, rows, few=model.d_mlp).few == pytest.approx(0 * added, abs=1e-4)
+
+
+def test_a_layer_without_the_layernorm_has_the_scale_it_would_have():
+    model = lms.load("gelu-2l-mini")
+    rows = lms.corpus.sample(model.tokenizer).rows(32, limit=1, seed=5)
+    layer = smuggling.observe(model, rows, layer=1)
+    values = model.activations(rows_to_tensor(rows.tokens), [model.neuron_hook(1)])[model.neuron_hook(1)][0, 1:-1].numpy()
+    assert layer.scale == pytest.approx(values.std(axis=-1), rel=1e-3)

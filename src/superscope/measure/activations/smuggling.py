@@ -1,54 +1,212 @@
-"""Is something small in a layer made large by the LayerNorm behind it? (Elhage et al. 2022, SoLU, on hidden features.)
+"""Is what a layer leaves small made large by the LayerNorm behind it? (Elhage et al. 2022, SoLU, section 6.)
 
-A SoLU layer favours few large activations. A feature spread over many neurons leaves small ones,
-which the LayerNorm after the SoLU
-scales up. That leaves a trace: where the LayerNorm amplifies most, the layer's effect is spread over many neurons.
+A SoLU layer favours few large activations. A feature spread over many neurons leaves small ones, and the LayerNorm after the
+SoLU can scale them up. A *loud* token is one at or above the 95th percentile of what the LayerNorm divides by, a *quiet* one is
+at least four times quieter than that percentile. Three interventions, each a cost in nats at the true next token:
+
+- *clamped*: the LayerNorm divides no token by less than a loud one. What this costs on quiet tokens went through because it was
+  amplified: `smuggled`, in nats per token of text;
+- *removed*: the layer writes nothing;
+- *few*: of each token's neurons only the strongest few write. What is smeared is lost.
+
+A layer without that LayerNorm is measured by the same code, with the scale it would have: there what is quiet also writes
+little. The reference is loud on purpose: where most tokens are quiet, the median token is itself smuggled, and a measure
+against it sees nothing. Quiet and loud are compared at equal token frequency. Misleads where the loud twentieth is loud for
+another reason than few features, as at BOS (left out).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from scipy.stats import spearmanr
+import torch
+from scipy.special import log_softmax
+from scipy.stats import rankdata
+from torch import Tensor
+
+from superscope.lms.corpus.splits import Rows
+from superscope.lms.model.language_model import LanguageModel, rows_to_tensor
+from superscope.measure.activations.attribution import attribute
+
+EPSILON = 1e-5  # of the LayerNorm of the bundled and of the published SoLU models
 
 
-def layernorm_scale(values: np.ndarray, eps: float = 1e-5) -> np.ndarray:
-    """(token,) what a LayerNorm over the last axis of `values` (token, neuron) divides by; for layers that have none, "
-    "a virtual one."""
+@dataclass(frozen=True)
+class Layer:
+    """What is kept of a layer, one entry per token.
+
+    scale: what its LayerNorm divides by, or would. token: the token's id. carriers: participation ratio of the neurons' direct
+    effects on the true next token's logit. clean: nats; clamped, removed, few: nats added by each intervention.
+    """
+
+    scale: np.ndarray
+    token: np.ndarray
+    carriers: np.ndarray
+    clean: np.ndarray
+    clamped: np.ndarray
+    removed: np.ndarray
+    few: np.ndarray
+
+
+def layernorm_scale(values: np.ndarray, eps: float = EPSILON) -> np.ndarray:
+    """(token,) what a LayerNorm over the last axis of `values` (token, neuron) divides by."""
     return np.sqrt(values.var(axis=-1) + eps)
 
 
-def gain(scale: np.ndarray) -> np.ndarray:
-    """(token,) how much more than the median token a token is amplified: median(scale) / scale.
-
-    It is also the layer's effect over the effect with its scale clamped to the median.
-    """
-    return np.median(scale) / scale
+def loud_reference(scale: np.ndarray) -> float:
+    """The scale of a loud token: the 95th percentile."""
+    return float(np.quantile(scale, 0.95))
 
 
-def concentration(effects: np.ndarray, top: int = 5) -> np.ndarray:
-    """(token,) share of sum |effect| that the `top` neurons with the largest have. effects: (token, neuron) signed."""
+def participation(effects: np.ndarray) -> np.ndarray:
+    """(token,) how many neurons carry an effect: (sum |e|)^2 / sum e^2 of `effects` (token, neuron)."""
     size = np.abs(effects)
-    largest = np.partition(size, size.shape[1] - top, axis=1)[:, -top:].sum(axis=1)
-    return largest / np.maximum(size.sum(axis=1), 1e-30)
+    return size.sum(axis=-1) ** 2 / np.maximum((size**2).sum(axis=-1), 1e-30)
 
 
-def smuggling_correlation(scale: np.ndarray, effects: np.ndarray, top: int = 5) -> float:
-    """Spearman correlation over tokens of gain and concentration: negative when amplified tokens are the diffuse ones."""
-    return float(spearmanr(gain(scale), concentration(effects, top)).statistic)
+def quiet_tokens(scale: np.ndarray) -> np.ndarray:
+    """(token,) bool: at least four times quieter than a loud token."""
+    return scale * 4 <= loud_reference(scale)
 
 
-def planted_layer(tokens: int, neurons: int, smuggles: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Activations (token, neuron) and effects of a constructed layer: half the tokens carry a feature of one neuron at "
-    "full size, half one that is smeared over a quarter of the neurons. With `smuggles` the smeared one is small, else both
-    have the same LayerNorm scale.
+def quiet_and_loud(scale: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (token,) of the quiet and of the loud tokens, each summing to 1; zeros where less than 1 % of tokens are quiet.
+
+    Within each decile of token frequency both groups have the same total weight, so that frequent tokens are not taken for
+    quiet ones. Deciles in which one of the groups is empty are left out.
     """
-    rng = np.random.default_rng([seed, tokens, neurons])
-    sparse = rng.random(tokens) < 0.5
-    amount = rng.uniform(1, 2, tokens)
-    values = 0.01 * amount[:, None] * rng.random((tokens, neurons))  # in proportion, or else size alone would concentrate
-    values[sparse, 0] += amount[sparse]
-    width = neurons // 4
-    even = np.sqrt((1 - 1 / neurons) / (1 - width / neurons))  # what gives both the same LayerNorm scale
-    size = (0.2 if smuggles else 1.0) * even / np.sqrt(width)
-    values[np.ix_(~sparse, np.arange(1, 1 + width))] += size * amount[~sparse, None]
-    return values, values / layernorm_scale(values)[:, None]
+    often = np.bincount(token)[token]
+    decile = np.minimum((rankdata(often, method="average") - 1) * 10 // len(often), 9).astype(int)
+    groups = quiet_tokens(scale), scale >= loud_reference(scale)
+    counts = [np.bincount(decile, group, minlength=10) for group in groups]
+    shared = np.minimum(*counts)
+    if groups[0].mean() < 0.01 or not shared.any():
+        return np.zeros(len(scale)), groups[1] / groups[1].sum()
+    quiet, loud = (
+        group * np.divide(shared, count, out=np.zeros(10), where=count > 0)[decile]
+        for group, count in zip(groups, counts, strict=True)
+    )
+    return quiet / quiet.sum(), loud / loud.sum()
+
+
+def traces(layer: Layer) -> dict[str, float]:
+    """The numbers of a layer, or of its trained, untrained or planted stand-in.
+
+    quiet: share of tokens. smuggled: nats per token of text that clamping costs on quiet ones. quiet worth: nats lost on quiet
+    tokens when the layer is removed, over those lost on loud ones. few keep: share of its worth on quiet tokens that the
+    strongest neurons alone keep; carriers: neurons that carry the effect. NaN where no tokens are quiet.
+    """
+    quiet, loud = quiet_and_loud(layer.scale, layer.token)
+    none = not quiet.any()
+
+    def over(top: float, bottom: float) -> float:
+        return top / bottom if bottom > 0 and not none else float("nan")
+
+    return {
+        "quiet": float(quiet_tokens(layer.scale).mean()),
+        "scale log10 range": float(np.log10(np.quantile(layer.scale, 0.99) / np.quantile(layer.scale, 0.01))),
+        "smuggled": float((layer.clamped * quiet_tokens(layer.scale)).mean()),
+        "clamp loud": float(loud @ layer.clamped),
+        "worth": float(layer.removed.mean()),
+        "quiet worth": over(float(quiet @ layer.removed), float(loud @ layer.removed)),
+        "few keep": 1 - over(float(quiet @ layer.few), float(quiet @ layer.removed)),
+        "few keep, loud": 1 - float(loud @ layer.few) / float(loud @ layer.removed),
+        "carriers": float(quiet @ layer.carriers) if not none else float("nan"),
+        "carriers, loud": float(loud @ layer.carriers),
+    }
+
+
+def observe(model: LanguageModel, rows: Rows, layer: int = 0, few: int = 5) -> Layer:
+    """Run one layer of a model as it is, and with each intervention; BOS and each row's last token are left out.
+
+    In a model of several layers the interventions act at all positions at once, so that what later layers make of the others is
+    in the costs too.
+    """
+    post, mid = f"blocks.{layer}.mlp.hook_post", model.neuron_hook(layer)
+    block: Any = model.hooked.blocks[layer]
+    smuggles = model.activation == "solu_ln"
+    rest = block.mlp.ln.b if smuggles else torch.zeros(model.d_mlp)  # what the layer says when nothing is on
+    loudness = block.mlp.W_out.norm(dim=1)
+    parts = [rows_to_tensor(part) for part in np.array_split(rows.tokens, max(1, len(rows) // 8))]
+    scales = [_scale(model.activations(part, [mid])[mid], block.mlp.ln.eps if smuggles else EPSILON) for part in parts]
+    reference = loud_reference(np.concatenate([scale[:, 1:-1].ravel() for scale in scales]))
+
+    def strongest(value: Tensor) -> Tensor:
+        kept = ((value - rest).abs() * loudness).topk(few, dim=-1).indices
+        return torch.zeros_like(value).scatter(-1, kept, 1.0)
+
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("clean", "clamped", "removed", "few", "carriers")}
+    for tokens, scale in zip(parts, scales, strict=True):
+        shrink = torch.from_numpy(np.minimum(scale / reference, 1).astype(np.float32))[..., None]
+        changes: dict[str, Any] = {"clamped": lambda value, by=shrink: by, "removed": lambda value: 0.0, "few": strongest}
+        clean = model.loss(tokens)[:, 1:].numpy()
+        found["clean"].append(clean)
+        for name, factor in changes.items():
+
+            def hook(value: Tensor, hook: Any = None, factor: Any = factor) -> Tensor:
+                return rest + factor(value) * (value - rest)
+
+            found[name].append(model.loss(tokens, [(post, hook)])[:, 1:].numpy() - clean)
+        said = attribute(model, tokens[:, :-1], tokens[:, 1:], neurons=True)
+        first = said.labels.index(f"L{layer} neuron 0")
+        effects = said.parts[first : first + model.d_mlp, :, 1:, 0].movedim(0, -1).numpy()
+        found["carriers"].append(participation(effects))
+    flat = {name: np.concatenate([one.ravel() for one in part]) for name, part in found.items()}
+    token = np.concatenate([part[:, 1:-1].ravel().numpy() for part in parts])
+    return Layer(np.concatenate([scale[:, 1:-1].ravel() for scale in scales]), token, **flat)
+
+
+def _scale(values: Tensor, eps: float) -> np.ndarray:
+    return layernorm_scale(values.numpy(), eps)
+
+
+KINDS = ("smuggler", "honest twin", "lone neurons", "quiet noise")
+
+
+def planted(kind: str, seed: int, few: int = 5, tokens: int = 4000, neurons: int = 256, classes: int = 60) -> Layer:
+    """A layer that predicts one of `classes` next tokens through a LayerNorm, built so that the answer is known.
+
+    "smuggler": two fifths of the classes, of unequal sizes a tenth to a thirtieth of the others', are each smeared over eighty
+    shared neurons; the rest have a neuron each. "honest twin": the same patterns, all of one size. "lone neurons": the quiet
+    classes have one neuron each, so that nothing that is amplified is smeared. "quiet noise": what is quiet says nothing.
+    Relative noise is the same everywhere; classes are unequally frequent; the read-out is fitted to the class means.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
+    rng = np.random.default_rng([seed, tokens, neurons, classes])
+    prior = 1 / np.arange(4, classes + 4)
+    prior = rng.permutation(prior / prior.sum())
+    label = rng.choice(classes, tokens, p=prior)
+    quiet = np.arange(classes) < 2 * classes // 5
+    pattern = np.eye(classes, neurons)
+    if kind != "lone neurons":
+        for one in np.flatnonzero(quiet):
+            where = rng.choice(np.arange(classes, neurons), 80, replace=False)
+            pattern[one] = 0
+            pattern[one, where] = rng.uniform(0.4, 1.6, 80) * rng.choice([-1, 1], 80)
+    pattern /= np.linalg.norm(pattern, axis=1, keepdims=True)
+    size = np.full(classes, 30.0)
+    if kind != "honest twin":
+        size[quiet] *= rng.uniform(1 / 30, 1 / 10, quiet.sum())
+    amount = size[label] * rng.uniform(0.6, 1.4, tokens)
+    signal = pattern[label] * (~quiet[label] | (kind != "quiet noise"))[:, None]
+    values = amount[:, None] * (signal + 0.05 * rng.standard_normal((tokens, neurons)))
+    scale = layernorm_scale(values)
+    post = (values - values.mean(axis=1, keepdims=True)) / scale[:, None]
+    means = np.stack([post[label == one].mean(axis=0) for one in range(classes)])
+    read = 14 * means.T / (means**2).sum(axis=1).mean()  # (neuron, class)
+    shrink = np.minimum(scale / loud_reference(scale), 1)[:, None]
+    kept = np.argpartition(-np.abs(post) * np.linalg.norm(read, axis=1), few, axis=1)[:, :few]
+    mask = np.zeros_like(post)
+    np.put_along_axis(mask, kept, 1.0, axis=1)
+
+    def nats(written: np.ndarray) -> np.ndarray:
+        return -log_softmax(written @ read + np.log(prior), axis=1)[np.arange(tokens), label]
+
+    clean = nats(post)
+    return Layer(
+        scale, rng.integers(0, 40, tokens), participation(post * read.T[label]), clean,
+        nats(post * shrink) - clean, nats(0 * post) - clean, nats(post * mask) - clean,
+    )  # fmt: skip
