@@ -90,4 +90,4 @@ def test_a_layer_without_the_layernorm_has_the_scale_it_would_have():
     rows = lms.corpus.sample(model.tokenizer).rows(32, limit=1, seed=5)
     layer = smuggling.observe(model, rows, layer=1)
     values = model.activations(rows_to_tensor(rows.tokens), [model.neuron_hook(1)])[model.neuron_hook(1)][0, 1:-1].numpy()
-    assert layer.scale == pytest.approx(values.std(axis=-1), rel=1e-3)
+    assert layer.size == pytest.approx(values.std(axis=-1), rel=1e-3)

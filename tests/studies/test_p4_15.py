@@ -1,108 +1,104 @@
-"""4.15: no accidental trigrams, naive counts with closed forms, hand-built heads, the two-head trick, a small run."""
+"""4.15: built heads do what they are built for, attention and its rounding against slow twins, a small run."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from superscope import studies
-from superscope.studies.p4_15_attention_superposition.measures import look
-from superscope.toys import skip_trigrams as trigrams
+from superscope.studies import p4_15_attention_superposition as study
+from superscope.toys import latin_square
 
-TINY = {
-    "trigrams": 12,
-    "common": 6,
-    "curve": ((2, 1),),
-    "steps": 15,
-    "points": 8,
-    "contexts": 8,
-    "curve_seeds": 5,
-    "wide_seeds": 5,
-    "seeds": 5,
-}
-FAMILIES = ("copy", "incoherent", "common", "pair")
+SMALL = study.Config(q=8, contexts=40)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_accidental_trigrams(family: str):
-    task, rng = trigrams.make_task(family, 20, 0), np.random.default_rng(0)
-    t = rng.integers(0, 20, 3000)
-    extra = trigrams.foreign(task, rng, t)
-    for present in (True, False):
-        x = trigrams.sequences(task, rng, t, np.full(3000, present), extra)
-        done = np.array([
-            (x[:, -1] == task.destination[u]) & (x == task.source[u, 0]).any(1)
-            & ((task.source[u, 1] < 0) | (x == task.source[u, 1]).any(1)) for u in range(20)
-        ])  # fmt: skip
-        assert (done.sum(0) == present).all()
-        assert done[t, np.arange(3000)].all() == present
+def bags(q, count, seed, second=False):
+    rng = np.random.default_rng(seed)
+    source, destination, other = (rng.integers(0, q, (1, count)) for _ in range(3))
+    return latin_square.bags(source, destination, q, rng, other if second else None)
 
 
-def test_naive_counts():
-    incoherent, copy = trigrams.make_task("incoherent", 40, 1), trigrams.make_task("copy", 40, 1)
-    degree = np.bincount(incoherent.source[:, 0])
-    assert trigrams.naive_count(incoherent, 2, None)[0] == np.minimum(degree, 2).sum()  # two outputs per source, any rank
-    assert trigrams.naive_count(incoherent, 2, 4)[0] == 8
-    assert trigrams.naive_count(copy, 2, 4)[0] == np.sort(np.bincount(copy.source[:, 0]))[-8:].sum()
-    assert trigrams.naive_count(copy, 1, None)[0] == 40
-    assert trigrams.naive_count(trigrams.make_task("common", 9, 1), 2, 4)[0] == 2
-    assert trigrams.naive_count(trigrams.make_task("pair", 9, 1), 2, 4)[0] == 8
+@pytest.mark.parametrize("second", [False, True])
+def test_attention_is_a_softmax_over_the_tokens_of_the_sequence(second):
+    """Against a twin that writes the sequence out token by token."""
+    q, x = 5, bags(5, 30, 0, second)
+    model = latin_square.train(q, 3, [4], 0, 0.1, 8)
+    got = model.logits(x)[0]
+    for p in range(30):
+        a, b, other = (int(one[0, p]) for one in (x.source, x.destination, x.second))
+        fillers = np.repeat(np.arange(latin_square.FILLERS), x.fillers[0, p].int().numpy())
+        tokens = [*fillers, latin_square.FILLERS + a, *([latin_square.FILLERS + other] if second else [])]
+        assert len(tokens) + 1 == latin_square.LENGTH
+        said = model.bias[0].clone()
+        for h in range(3):
+            weight = torch.softmax(torch.stack([*(model.scores[0, h, b, t] for t in tokens), model.scores[0, h, b, -1]]), 0)
+            values = [*(model.values[0, h, t] for t in tokens), model.values[0, h, latin_square.FILLERS + q + b]]
+            said = said + sum(w * v for w, v in zip(weight, values, strict=True))
+        assert got[p] == pytest.approx(said.numpy(), abs=1e-5)
+        assert int(x.output[0, p]) == (a + b) % q
 
 
-def test_hand_built_heads_do_what_the_count_says_and_are_monosemantic():
-    for family in ("copy", "incoherent"):
-        task = trigrams.make_task(family, 24, 2)
-        found = look(trigrams.hand_built(task, 2, 4), task, 64, 0)
-        assert found["learned"] == trigrams.naive_count(task, 2, 4)[0]
-        assert found["spread"] < 1.1
-        assert found["alone"] == 1
-        assert found["trick"] == 0
-    pair = trigrams.make_task("pair", 24, 2)
-    found = look(trigrams.hand_built(pair, 4, 1), pair, 64, 0)
-    assert found["learned"] == 4
-    assert found["spread"] < 1.1
+def test_built_heads_do_what_they_are_built_for():
+    for heads in (1, 2, 3):
+        found = study.examine(latin_square.permutations(8, heads), SMALL, 0)
+        assert found["per head"] == [1]
+        assert found["not alone"] == [0]
+        assert found["lost by rounding"] == [0]
+        assert found["neither"] == [0]
+    found = study.examine(latin_square.circle_code(8, 0.05, 1), SMALL, 0)
+    assert found["share"][0] > 0.95
+    assert found["not alone"][0] > 0.4  # outputs on an axis of the circle need one head alone
+    assert found["lost by rounding"][0] > 0.4
+    assert found["neither"][0] > 0.3
 
 
-def test_the_two_head_trick_is_detected_and_is_no_naive_solution():
-    task = trigrams.make_task("common", 4, 3)
-    found = look(trigrams.two_head_trick(task, 4), task, 64, 0)
-    assert found["learned"] == 4 > trigrams.naive_count(task, 2, 4)[0]
-    assert found["trick"] == 1
-    assert found["plain"] == 0
+def test_a_shared_switch_is_no_number():
+    """An adversarial null: noise in values and in the odds of switches, which rounding must not lose."""
+    model = latin_square.permutations(8, 2)
+    generator = torch.Generator().manual_seed(0)
+    model.scores = model.scores + torch.randn(model.scores.shape, generator=generator)
+    model.values = model.values + 0.2 * torch.randn(model.values.shape, generator=generator)
+    found = study.examine(model, SMALL, 0)
+    assert found["per head"][0] > 0.8
+    assert found["lost by rounding"][0] < 0.1
+    assert found["not alone"][0] < 0.2
 
 
-def test_null_random_heads_learn_nothing():
-    task = trigrams.make_task("incoherent", 24, 4)
-    model = trigrams.train([task], [0], 2, 4, [False], 0, 1e-2, 4)
-    assert look(model, task, 32, 0)["learned"] == 0
+def test_rounding_finds_the_two_levels():
+    rng = np.random.default_rng(0)
+    level = rng.random((2, 200, 3)) < 0.3
+    attention = torch.tensor(np.where(level, 0.8, 0.1) + 0.02 * rng.standard_normal(level.shape), dtype=torch.float32)
+    rounded = study.two_levels(attention)
+    assert (rounded - torch.tensor(np.where(level, 0.8, 0.1))).abs().max() < 0.01
+    for h in range(3):  # the slow twin: try every split
+        values = np.sort(attention[0, :, h].numpy())
+        costs = [values[:k].var() * k + values[k:].var() * (200 - k) for k in range(1, 200)]
+        best = 1 + int(np.argmin(costs))
+        assert set(np.round(rounded[0, :, h].unique().numpy(), 4)) == set(
+            np.round(np.float32([values[:best].mean(), values[best:].mean()]), 4)
+        )
 
 
-def test_fast_attention_equals_its_slow_twin():
-    task = trigrams.make_task("copy", 12, 6)
-    model = trigrams.train([task, task], [0, 1], 2, 3, [False, False], 0, 1e-2, 4)
-    x, _ = trigrams.batch(task, np.random.default_rng(1), 5)
-    fast = model.logits(torch.from_numpy(np.stack([x, x])))
-    for net in range(2):
-        for row, tokens in enumerate(x):
-            slow = model.bias[net, 0].clone()
-            for h in range(2):
-                own = slice(3 * h, 3 * h + 3)
-                scores = model.key[net, tokens, own] @ model.query[net, tokens[-1], own]
-                slow += torch.softmax(scores, 0) @ model.value[net, tokens, own] @ model.out[net, h]
-            assert torch.allclose(fast[net, row], slow, atol=1e-5)
+def test_uniform_attention_cannot_do_a_latin_square():
+    model = latin_square.train(5, 2, [0, 1], 150, 0.05, 64, uniform=True)
+    assert max(study.examine(model, SMALL, 0)["share"]) <= 0.25
+    x = bags(5, 10, 0)
+    assert model.only(slice(1)).attention(x)[0].isfinite().all()
 
 
-def test_uniform_attention_ignores_queries():
-    task = trigrams.make_task("incoherent", 8, 5)
-    model = trigrams.train([task], [0], 2, 4, [True], 0, 1e-2, 4)
-    attention, _ = model.read(torch.zeros(1, 3, trigrams.LENGTH, dtype=torch.long))
-    assert torch.allclose(attention, torch.full_like(attention, 1 / trigrams.LENGTH))
+def test_a_small_run(tmp_path):
+    tiny = {"q": 5, "seeds": 5, "steps": 250, "points": 64, "contexts": 20, "curve": ((4, 2),)}
+    found = studies.get("4.15").run(out=tmp_path, **tiny)
+    by = {claim.id: claim for claim in found.claims}
+    assert by["more-than-heads"].estimate.value > 1.5
+    for claim in found.claims:
+        assert claim.null.estimate.against(claim.rule) != "inside", claim.id
+    assert by["more-than-heads"].plant.estimate.against(by["more-than-heads"].rule) == "inside"
+    assert len(found.answer.split()) <= 30
+    assert set(found.tables) == {"arms", "controls", "curve"}
 
 
-def test_contract_on_a_small_run(tmp_path: Path):
-    found = studies.get("4.15").run(out=tmp_path, quiet=True, **TINY)
-    assert not found.gate.passed
-    assert {c.verdict for c in found.claims} == {"gate failed"}
+def test_untrained_heads_fail_the_gate(tmp_path):
+    found = studies.get("4.15").run(out=tmp_path, q=5, seeds=5, steps=0, contexts=10, curve=((4, 1),))
+    assert found.verdict == "gate failed"

@@ -35,7 +35,7 @@ PROBLEM = "4.39"
 TITLE = "What the LayerNorm after a SoLU lets through"
 QUESTION = "Does a SoLU layer smuggle features in superposition through the LayerNorm that follows it?"
 ASSUMPTIONS = [
-    "Loud is the 95th percentile of what the LayerNorm divides by; quiet is at least four times less.",
+    "Loud is the 95th percentile of the activations' size before the LayerNorm; quiet is at least four times less.",
     "A layer without that LayerNorm is clamped by the scale that it would have: its output is made smaller in proportion.",
     "A token's strongest neurons are those that write most: activation after the LayerNorm times the norm of its weights.",
 ]
@@ -138,7 +138,8 @@ def summary(trained: pd.DataFrame, plain: pd.DataFrame) -> str:
 def in_short(trained: pd.DataFrame, plain: pd.DataFrame) -> str:
     """The sentence the page opens with."""
     return answer(
-        "Amplifying quiet tokens is worth {nats} nats a token ({plain} in plain SoLU, clamped alike); {how} neurons keep most of it.",
+        "Amplifying quiet tokens is worth {nats} nats a token ({plain} in plain SoLU clamped alike); "
+        "{how} neurons keep most of it.",
         nats=number(trained.smuggled.mean()),
         plain=number(plain.smuggled.mean()),
         how="a few" if trained["few keep"].min() >= 0.5 else "only many",
@@ -193,8 +194,8 @@ def with_epsilon(model: lms.LanguageModel, layer: int, eps: float) -> lms.Langua
 
 
 def curve(layer: smuggling.Layer) -> dict[str, list[float]]:
-    """By loudness (scale over that of a loud token, in bins of equal ratio): share of tokens, and nats that clamping costs."""
-    place = np.digitize(np.clip(layer.scale / smuggling.loud_reference(layer.scale), BINS[0], 0.999), BINS) - 1
+    """By loudness (size over that of a loud token, in bins of equal ratio): share of tokens, and nats that clamping costs."""
+    place = np.digitize(np.clip(layer.size / smuggling.loud_reference(layer.size), BINS[0], 0.999), BINS) - 1
     count = np.bincount(place, minlength=len(BINS) - 1)
     cost = np.bincount(place, layer.clamped, minlength=len(BINS) - 1) / np.maximum(count, 1)
     return {"loudness": (count / count.sum()).tolist(), "cost": np.where(count >= 20, cost, np.nan).tolist()}
@@ -202,7 +203,7 @@ def curve(layer: smuggling.Layer) -> dict[str, list[float]]:
 
 def by_class(layer: smuggling.Layer, kinds: np.ndarray) -> dict[str, float]:
     """Share of quiet tokens among those of each class of characters."""
-    quiet = smuggling.quiet_tokens(layer.scale)
+    quiet = smuggling.quiet_tokens(layer.size)
     return {
         f"quiet, {name}": float(quiet[kinds == code].mean())
         for code, name in enumerate(CHAR_CLASSES)
@@ -232,7 +233,7 @@ def figures(table: pd.DataFrame) -> list[Figure]:
     for column, title in (("nats", "nats lost when clamped"), ("share", "share of tokens")):
         chart = plots.lines_with_band(
             long.dropna(subset=[column]), "loudness", column, "who", roles={PLAIN: "control", SMUGGLER: "plant"},
-            x_title="loudness: what the LayerNorm divides by, over that of a loud token", y_title=title,
+            x_title="loudness: size before the LayerNorm, over that of a loud token", y_title=title,
         )  # fmt: skip
         chart.update_xaxes(type="log")
         drawn.append(chart)

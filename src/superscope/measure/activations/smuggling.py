@@ -1,8 +1,9 @@
 """Is what a layer leaves small made large by the LayerNorm behind it? (Elhage et al. 2022, SoLU, section 6.)
 
 A SoLU layer favours few large activations. A feature spread over many neurons leaves small ones, and the LayerNorm after the
-SoLU can scale them up. A *loud* token is one at or above the 95th percentile of what the LayerNorm divides by, a *quiet* one is
-at least four times quieter than that percentile. Three interventions, each a cost in nats at the true next token:
+SoLU can scale them up. A *loud* token is one at or above the 95th percentile of the activations' size (their standard
+deviation over neurons, without the LayerNorm's epsilon, under which most tokens of these models lie), a *quiet* one is at
+least four times smaller than that percentile. Three interventions, each a cost in nats at the true next token:
 
 - *clamped*: the LayerNorm divides no token by less than a loud one. What this costs on quiet tokens went through because it was
   amplified: `smuggled`, in nats per token of text;
@@ -37,10 +38,12 @@ EPSILON = 1e-5  # of the LayerNorm of the bundled and of the published SoLU mode
 class Layer:
     """What is kept of a layer, one entry per token.
 
-    scale: what its LayerNorm divides by, or would. token: the token's id. carriers: participation ratio of the neurons' direct
-    effects on the true next token's logit. clean: nats; clamped, removed, few: nats added by each intervention.
+    size: standard deviation of the activations over neurons. scale: what the layer's LayerNorm divides by, or would. token:
+    the token's id. carriers: participation ratio of the neurons' direct effects on the true next token's logit. clean: nats;
+    clamped, removed, few: nats added by each intervention.
     """
 
+    size: np.ndarray
     scale: np.ndarray
     token: np.ndarray
     carriers: np.ndarray
@@ -55,9 +58,9 @@ def layernorm_scale(values: np.ndarray, eps: float = EPSILON) -> np.ndarray:
     return np.sqrt(values.var(axis=-1) + eps)
 
 
-def loud_reference(scale: np.ndarray) -> float:
-    """The scale of a loud token: the 95th percentile."""
-    return float(np.quantile(scale, 0.95))
+def loud_reference(size: np.ndarray) -> float:
+    """The size, or the scale, of a loud token: the 95th percentile."""
+    return float(np.quantile(size, 0.95))
 
 
 def participation(effects: np.ndarray) -> np.ndarray:
@@ -66,12 +69,12 @@ def participation(effects: np.ndarray) -> np.ndarray:
     return size.sum(axis=-1) ** 2 / np.maximum((size**2).sum(axis=-1), 1e-30)
 
 
-def quiet_tokens(scale: np.ndarray) -> np.ndarray:
-    """(token,) bool: at least four times quieter than a loud token."""
-    return scale * 4 <= loud_reference(scale)
+def quiet_tokens(size: np.ndarray) -> np.ndarray:
+    """(token,) bool: at least four times smaller than a loud token."""
+    return size * 4 <= loud_reference(size)
 
 
-def quiet_and_loud(scale: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quiet_and_loud(size: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (token,) of the quiet and of the loud tokens, each summing to 1; zeros where less than 1 % of tokens are quiet.
 
     Within each decile of token frequency both groups have the same total weight, so that frequent tokens are not taken for
@@ -79,11 +82,11 @@ def quiet_and_loud(scale: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np
     """
     often = np.bincount(token)[token]
     decile = np.minimum((rankdata(often, method="average") - 1) * 10 // len(often), 9).astype(int)
-    groups = quiet_tokens(scale), scale >= loud_reference(scale)
+    groups = quiet_tokens(size), size >= loud_reference(size)
     counts = [np.bincount(decile, group, minlength=10) for group in groups]
     shared = np.minimum(*counts)
     if groups[0].mean() < 0.01 or not shared.any():
-        return np.zeros(len(scale)), groups[1] / groups[1].sum()
+        return np.zeros(len(size)), groups[1] / groups[1].sum()
     quiet, loud = (
         group * np.divide(shared, count, out=np.zeros(10), where=count > 0)[decile]
         for group, count in zip(groups, counts, strict=True)
@@ -98,16 +101,16 @@ def traces(layer: Layer) -> dict[str, float]:
     tokens when the layer is removed, over those lost on loud ones. few keep: share of its worth on quiet tokens that the
     strongest neurons alone keep; carriers: neurons that carry the effect. NaN where no tokens are quiet.
     """
-    quiet, loud = quiet_and_loud(layer.scale, layer.token)
+    quiet, loud = quiet_and_loud(layer.size, layer.token)
     none = not quiet.any()
 
     def over(top: float, bottom: float) -> float:
         return top / bottom if bottom > 0 and not none else float("nan")
 
     return {
-        "quiet": float(quiet_tokens(layer.scale).mean()),
+        "quiet": float(quiet_tokens(layer.size).mean()),
         "scale log10 range": float(np.log10(np.quantile(layer.scale, 0.99) / np.quantile(layer.scale, 0.01))),
-        "smuggled": float((layer.clamped * quiet_tokens(layer.scale)).mean()),
+        "smuggled": float((layer.clamped * quiet_tokens(layer.size)).mean()),
         "clamp loud": float(loud @ layer.clamped),
         "worth": float(layer.removed.mean()),
         "quiet worth": over(float(quiet @ layer.removed), float(loud @ layer.removed)),
@@ -130,7 +133,8 @@ def observe(model: LanguageModel, rows: Rows, layer: int = 0, few: int = 5) -> L
     rest = block.mlp.ln.b if smuggles else torch.zeros(model.d_mlp)  # what the layer says when nothing is on
     loudness = block.mlp.W_out.norm(dim=1)
     parts = [rows_to_tensor(part) for part in np.array_split(rows.tokens, max(1, len(rows) // 8))]
-    scales = [_scale(model.activations(part, [mid])[mid], block.mlp.ln.eps if smuggles else EPSILON) for part in parts]
+    sizes = [model.activations(part, [mid])[mid].std(dim=-1, correction=0).numpy() for part in parts]
+    scales = [np.sqrt(size**2 + (block.mlp.ln.eps if smuggles else EPSILON)) for size in sizes]
     reference = loud_reference(np.concatenate([scale[:, 1:-1].ravel() for scale in scales]))
 
     def strongest(value: Tensor) -> Tensor:
@@ -155,11 +159,8 @@ def observe(model: LanguageModel, rows: Rows, layer: int = 0, few: int = 5) -> L
         found["carriers"].append(participation(effects))
     flat = {name: np.concatenate([one.ravel() for one in part]) for name, part in found.items()}
     token = np.concatenate([part[:, 1:-1].ravel().numpy() for part in parts])
-    return Layer(np.concatenate([scale[:, 1:-1].ravel() for scale in scales]), token, **flat)
-
-
-def _scale(values: Tensor, eps: float) -> np.ndarray:
-    return layernorm_scale(values.numpy(), eps)
+    size, scale = (np.concatenate([one[:, 1:-1].ravel() for one in each]) for each in (sizes, scales))
+    return Layer(size, scale, token, **flat)
 
 
 KINDS = ("smuggler", "honest twin", "lone neurons", "quiet noise")
@@ -168,10 +169,11 @@ KINDS = ("smuggler", "honest twin", "lone neurons", "quiet noise")
 def planted(kind: str, seed: int, few: int = 5, tokens: int = 4000, neurons: int = 256, classes: int = 60) -> Layer:
     """A layer that predicts one of `classes` next tokens through a LayerNorm, built so that the answer is known.
 
-    "smuggler": two fifths of the classes, of unequal sizes a tenth to a thirtieth of the others', are each smeared over eighty
-    shared neurons; the rest have a neuron each. "honest twin": the same patterns, all of one size. "lone neurons": the quiet
-    classes have one neuron each, so that nothing that is amplified is smeared. "quiet noise": what is quiet says nothing.
-    Relative noise is the same everywhere; classes are unequally frequent; the read-out is fitted to the class means.
+    "smuggler": two fifths of the classes, of unequal sizes a tenth to a thirtieth of the others', are each smeared over
+    eighty shared neurons; the rest have a neuron each. "honest twin": the same patterns, all of one size. "lone neurons": the
+    quiet classes have one neuron each, so that nothing that is amplified is smeared. "quiet noise": what is quiet says
+    nothing. As in trained models the quiet ones lie under the LayerNorm's epsilon. Relative noise is the same everywhere;
+    classes are unequally frequent; the read-out is fitted to the class means.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
@@ -187,7 +189,7 @@ def planted(kind: str, seed: int, few: int = 5, tokens: int = 4000, neurons: int
             pattern[one] = 0
             pattern[one, where] = rng.uniform(0.4, 1.6, 80) * rng.choice([-1, 1], 80)
     pattern /= np.linalg.norm(pattern, axis=1, keepdims=True)
-    size = np.full(classes, 30.0)
+    size = np.full(classes, 0.5)
     if kind != "honest twin":
         size[quiet] *= rng.uniform(1 / 30, 1 / 10, quiet.sum())
     amount = size[label] * rng.uniform(0.6, 1.4, tokens)
@@ -207,6 +209,6 @@ def planted(kind: str, seed: int, few: int = 5, tokens: int = 4000, neurons: int
 
     clean = nats(post)
     return Layer(
-        scale, rng.integers(0, 40, tokens), participation(post * read.T[label]), clean,
+        values.std(axis=1), scale, rng.integers(0, 40, tokens), participation(post * read.T[label]), clean,
         nats(post * shrink) - clean, nats(0 * post) - clean, nats(post * mask) - clean,
     )  # fmt: skip
