@@ -1,0 +1,144 @@
+"""The battery: planted directions are read, permuted labels are not, memorised types are not selective."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from superscope.measure.activations import probe_battery as battery
+
+D, DOCUMENTS, LENGTH = 24, 60, 20
+DOCUMENT = np.repeat(np.arange(DOCUMENTS), LENGTH)
+
+
+def unit(seed: int) -> np.ndarray:
+    vector = np.random.default_rng(seed).standard_normal(D)
+    return vector / np.linalg.norm(vector)
+
+
+def planted(seed: int = 0, strength: float = 2.5, loud: float = 0.0):
+    """(h, truth, direction): one direction, labels in runs of 5, a mean of its own in every document, and with `loud` a noise
+    direction that leans on the planted one."""
+    rng = np.random.default_rng(seed)
+    direction, other = unit(seed), unit(seed + 100) + 0.5 * unit(seed)
+    truth = np.repeat(rng.random(len(DOCUMENT) // 5) < 0.3, 5)
+    h = rng.standard_normal((len(DOCUMENT), D)) + 0.5 * rng.standard_normal((DOCUMENTS, D))[DOCUMENT]
+    h += loud * rng.standard_normal(len(h))[:, None] * other
+    return h + strength * truth[:, None] * direction, truth, direction
+
+
+def test_the_planted_direction_is_found():
+    h, truth, direction = planted()
+    found = battery.battery(h, truth, DOCUMENT)
+    for kind in ("mean difference", "LDA", "logistic"):
+        assert found[kind].auc > 0.9, kind
+        assert found[kind].pattern @ direction > 0.95, kind
+    assert found["random"].auc < found["LDA"].auc - 0.1
+    assert found["k-sparse"].direction.astype(bool).sum() == 8
+    assert found["best unit"].direction.astype(bool).sum() == 1
+    assert battery.agreement(found)[:3, :3].min() > 0.95
+
+
+def test_correlated_noise_tells_the_reading_direction_from_the_written_one():
+    h, truth, direction = planted(seed=1, loud=3.0)
+    found = battery.battery(h, truth, DOCUMENT)
+    assert found["LDA"].auc > found["mean difference"].auc + 0.02
+    assert found["LDA"].direction @ direction < 0.9
+    assert found["LDA"].auc > 0.85
+
+
+def test_a_feature_on_one_unit():
+    h, truth, _ = planted(strength=0)
+    h[:, 7] += 3 * truth
+    found = battery.battery(h, truth, DOCUMENT, k=1)
+    assert found["best unit"].setting == 7
+    assert found["best unit"].auc > 0.95
+    assert found["k-sparse"].auc == pytest.approx(found["best unit"].auc)
+    assert found["random"].auc < 0.9
+
+
+def test_permuted_labels_are_at_chance_for_every_kind():
+    h, truth, _ = planted()
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(5):
+        wrong = battery.permuted(truth, DOCUMENT, rng)
+        assert wrong.sum() == truth.sum()
+        values.append([probe.auc for probe in battery.battery(h, wrong, DOCUMENT).values()])
+    assert np.abs(np.mean(values, axis=0) - 0.5).max() < 0.08
+
+
+def test_labels_of_whole_documents_stay_whole():
+    truth = (np.arange(DOCUMENTS) % 3 == 0)[DOCUMENT]
+    wrong = battery.permuted(truth, DOCUMENT, np.random.default_rng(1))
+    assert all(len(np.unique(wrong[one == DOCUMENT])) == 1 for one in range(DOCUMENTS))
+    assert (wrong != truth).any()
+
+
+def test_no_document_lies_on_two_sides():
+    _, truth, _ = planted()
+    parts = battery.split_documents(DOCUMENT, truth)
+    assert (parts.fit.astype(int) + parts.choose + parts.judge == 1).all()
+    sides = [set(DOCUMENT[rows]) for rows in (parts.fit, parts.choose, parts.judge)]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == DOCUMENTS
+    with pytest.raises(ValueError, match="60 documents cannot be dealt"):
+        battery.split_documents(DOCUMENT, DOCUMENT == 3)
+
+
+def test_selectivity_tells_a_feature_from_types_known_by_heart():
+    rng = np.random.default_rng(2)
+    types = rng.integers(0, 40, len(DOCUMENT))
+    codes = 3 * rng.standard_normal((40, 40)) / np.sqrt(40)
+    h, truth, _ = planted()
+    kinds = ("LDA", "logistic")
+    honest = battery.selectivity(h, truth, types, DOCUMENT, kinds=kinds)
+    assert min(honest.values()) > 0.3
+    # the label is a property of types, and the values hold nothing but types
+    by_type = battery.control_task(types, 0.3, rng)
+    heart = battery.selectivity(
+        codes[types] + 0.3 * rng.standard_normal((len(types), 40)), by_type, types, DOCUMENT, kinds=kinds
+    )
+    assert max(heart.values()) < 0.1
+
+
+def test_control_tasks_have_one_label_a_type_and_the_share():
+    types = np.random.default_rng(0).zipf(1.5, 5000)
+    label = battery.control_task(types, 0.3, np.random.default_rng(1))
+    assert all(len(np.unique(label[types == one])) == 1 for one in np.unique(types))
+    means = [battery.control_task(types, 0.3, np.random.default_rng(i)).mean() for i in range(50)]
+    assert np.mean(means) == pytest.approx(0.3, abs=0.1)
+
+
+@pytest.mark.parametrize("loud", [0.0, 3.0])
+def test_one_direction_until_chance(loud):
+    h, truth, _ = planted(seed=3, loud=loud)
+    found = battery.amnesic(h, truth, DOCUMENT)
+    assert found.quality[0] > 0.85
+    assert found.count == 1
+
+
+def test_four_classes_take_three_directions_and_noise_none():
+    rng = np.random.default_rng(4)
+    place = np.repeat(rng.integers(0, 4, len(DOCUMENT) // 5), 5)
+    axes = np.linalg.qr(rng.standard_normal((D, 4)))[0].T
+    h = rng.standard_normal((len(place), D)) + np.array([4, 3.5, 3, 2.5])[place, None] * axes[place]
+    assert battery.amnesic(h, place, DOCUMENT).count == 3
+    assert battery.amnesic(rng.standard_normal((len(place), D)), place, DOCUMENT).count == 0
+
+
+def test_unknown_kinds_are_named():
+    h, truth, _ = planted()
+    with pytest.raises(ValueError, match=r"\['forest'\]: there are mean difference, LDA"):
+        battery.battery(h, truth, DOCUMENT, kinds=("forest",))
+
+
+def test_a_label_of_documents_is_not_read_off_the_documents_means():
+    """Loud document means and a label per document: tokens dealt at random would be read perfectly, documents are not."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(DOCUMENTS) < 0.4)[DOCUMENT]
+    h = rng.standard_normal((len(DOCUMENT), D)) + 2 * rng.standard_normal((DOCUMENTS, D))[DOCUMENT]
+    leaky = battery.battery(h, truth, np.arange(len(DOCUMENT)), kinds=("LDA",))["LDA"].auc
+    honest = battery.battery(h, truth, DOCUMENT, kinds=("LDA",))["LDA"].auc
+    assert leaky > 0.75
+    assert abs(honest - 0.5) < 0.2
+    assert battery.amnesic(h, truth, DOCUMENT).count == 0
