@@ -51,7 +51,7 @@ def test_quiet_and_loud_weigh_the_same_frequencies():
     assert loud.sum() == pytest.approx(1)
     assert not (quiet * loud).any()
     often = np.log(np.bincount(token)[token])
-    raw = often[smuggling.quiet_tokens(scale)].mean() - often[scale >= smuggling.loud_reference(scale)].mean()
+    raw = often[smuggling.quiet_tokens(scale)].mean() - often[scale * 2 >= smuggling.loud_reference(scale)].mean()
     assert abs(raw) > 0.8
     assert abs((quiet - loud) @ often) < 0.25 * abs(raw)
 

@@ -35,7 +35,7 @@ PROBLEM = "4.39"
 TITLE = "What the LayerNorm after a SoLU lets through"
 QUESTION = "Does a SoLU layer smuggle features in superposition through the LayerNorm that follows it?"
 ASSUMPTIONS = [
-    "Loud is the 95th percentile of the activations' size before the LayerNorm; quiet is at least four times less.",
+    "Loud is within a factor of two of the 99th percentile of the activations' size, quiet at least four times below it.",
     "A layer without that LayerNorm is clamped by the scale that it would have: its output is made smaller in proportion.",
     "A token's strongest neurons are those that write most: activation after the LayerNorm times the norm of its weights.",
 ]
@@ -65,14 +65,14 @@ class Config:
     plain: str = "solu-1l-mini"  # the same without it, paired by their initial tensors
     others: tuple[str, ...] = ("gelu-1l-mini",)  # further layers without one, for the table
     layer: int = 0
-    rows: int = 24  # rows of 256 tokens
+    rows: int = 48  # rows of 256 tokens
     few: int = 5  # neurons that are kept
     published: str = ""  # a published model for the third rung, such as "solu-1l"
 
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(rows=200, others=("gelu-1l-mini", "relu-1l-mini"), published="solu-1l"),
+    "standard": Config(rows=150, others=("gelu-1l-mini", "relu-1l-mini"), published="solu-1l"),
     "full": Config(rows=600, others=("gelu-1l-mini", "relu-1l-mini"), published="solu-1l"),
 }
 
