@@ -389,10 +389,10 @@ def summarise(config: Config, read: dict[str, dict[str, np.ndarray]], mixed: pd.
     own = mixed[mixed.arm == "learned"].mean(numeric_only=True)
     return (
         f"Two of {config.n} features on, {config.m} dimensions. R² on pairs: {ladder}. Ceilings of the learned code: NNLS "
-        f"{read['NNLS']['learned'].mean():.2f}, search over pairs {read['search']['learned'].mean():.2f}. Pairs that are faces: "
+        f"{read['NNLS']['learned'].mean():.2f}, search over pairs {read['search']['learned'].mean():.2f}. Faces among pairs: "
         f"learned {face['learned'].mean():.0%}, Gaussian {face['Gaussian'].mean():.0%}, moment curve "
         f"{face['moment curve'].mean():.0%}. To three features at once the network's answers have R² {own['as search']:.2f} by "
-        f"those of a search for two, {own['as NNLS']:.2f} by NNLS, {own['as truth']:.2f} by the truth; on single features it has "
+        f"those of a search for two, {own['as NNLS']:.2f} by NNLS, {own['as truth']:.2f} by the truth; on singles it has "
         f"{own['R2 on singles']:.2f}."
     )
 
