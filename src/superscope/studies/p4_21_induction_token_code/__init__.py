@@ -119,7 +119,7 @@ EXPECTED = [
         "copies more", ">= 0.5", of=TRAINED, null=INIT, plant=COPIERS, unit="models",
         why="Null: the same heads before training, against the same others. Plant: copying heads by hand against the others.",
         note="Eigenvalue score, 1 when perfect; others: heads that attend to no prefixes, some of which score above .9. A rule "
-        "on the difference itself, which heads that copy by construction failed, was replaced after the trained heads were seen.",
+        "on the difference itself, which built copiers failed, was replaced after the trained heads were seen.",
     ),
     Expect(
         "init-is-null", "Before training they cannot be told from random circuits: |z| of the copying score below 3",
@@ -159,7 +159,7 @@ EXPECTED = [
         "probability",
         "cleaned", ">= 0.5", of=TRAINED, null=SHUFFLED, plant=CROWD, unit="models",
         why="Null: as loud, W_V permuted. Plant: random codes in 24 dimensions, gains of 24 to 36 nats.",
-        note="The smaller of the two medians over repeats; logits of the heads alone, less their mean over the vocabulary. First a "
+        note="The smaller of the two medians over repeats; logits of the heads alone, less their mean over tokens. First a "
         "share of repeats, whose null was 0 throughout: replaced after the share (.87 to .96) was known.",
     ),
 ]  # fmt: skip
