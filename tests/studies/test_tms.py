@@ -124,3 +124,38 @@ def test_the_exact_network_computes_the_absolute_value() -> None:
     x = np.random.default_rng(1).uniform(-1, 1, (50, 3))
     for W, W_out in zip(made["W"], made["W_out"], strict=True):
         np.testing.assert_allclose(np.maximum(x @ W.T, 0) @ W_out.T, np.abs(x), atol=1e-12)
+
+
+def test_collapse_counts_pairs_that_share_a_direction() -> None:
+    rng = np.random.default_rng(0)
+    assert (structure.collapsed(structure.staircases(50, rng)) == np.arange(3, -1, -1)[:, None]).all()
+    wide = np.radians([0, 25, 90, 115, 200, 225])
+    apart = np.stack([np.cos(wide), np.sin(wide)])
+    assert structure.collapsed(apart) == 0
+    dead = apart.copy()
+    dead[:, :2] = np.array([[1.0, 0.01], [0, 0]])  # one of the two is hardly there
+    assert structure.collapsed(dead) == 0
+
+
+def test_exact_losses_agree_with_samples() -> None:
+    import superscope as ss
+
+    rng, grid = np.random.default_rng(0), np.array([0.3, 0.8])
+    w, b = rng.normal(size=(2, 3, 2)), 0.1 * rng.normal(size=(2, 3, 2))
+    for activation in ("relu", "identity"):
+        exact = phases.exact_losses(w, b, grid, activation)
+        for i, p in enumerate(grid):
+            x = ss.SparseFeatures(2, float(p)).draw(np.random.default_rng(1), 200_000).astype(float)
+            for j in range(3):
+                y = x @ np.outer(w[i, j], w[i, j]) + b[i, j]
+                y = np.maximum(y, 0) if activation == "relu" else y
+                assert ((x - y) ** 2).sum(1).mean() == pytest.approx(exact[i, j], rel=0.02)
+
+
+def test_near_levels_leaves_out_densities_without_room() -> None:
+    import xarray as xr
+
+    d = xr.DataArray(np.array([[[0.5] * 4 + [0.0] * 5], [[0.3] * 9]]), dims=("density", "seed", "feature"))
+    represented = d > 0
+    assert bottleneck.near_levels(d, represented, 3) == pytest.approx([1.0])  # 9 features have no room in 3 dimensions
+    assert bottleneck.near_levels(d, represented, 4) == pytest.approx([4 / 13])

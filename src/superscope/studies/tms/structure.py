@@ -1,4 +1,4 @@
-"""TMS reproduction, structured inputs and training: correlations (T8), learning dynamics (T10), adversarial attacks (T11)."""
+"""TMS reproduction, structured inputs and training: correlations (T8), collapse (T9), dynamics (T10), attacks (T11)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from superscope.studies.tms.config import Config
 from superscope.sweep import SweepRun
 
 SETS = ((0, 1), (2, 3))
+STAIRS = (0.5, 0.25, 0.1, 0.03)  # densities at which three, two, one and no correlated pairs collapse
 
 EXPECTED = [
     Expect(
@@ -31,6 +32,15 @@ EXPECTED = [
         "T8-anti-correlated", "Anti-correlated features are antipodal (cos < -0.95 in both sets) in at least 90% of seeds",
         "opposite", ">= 0.9", of="anti-correlated", null="correlated", plant="noisy opposites", stat="share",
         why="Null: the same network on features that come together. Plant: opposite directions off by half a degree or so.",
+    ),
+    Expect(
+        "T9-collapse",
+        "Of three correlated pairs in two dimensions three, two, one, none collapse at densities .5, .25, .1, .03",
+        "staircase", ">= 0.9", of="three correlated pairs", null="the same six, independent", plant="noisy staircase",
+        stat="share",
+        why="A pair has collapsed when its features share a direction (cos > .95, both norms above .3). Null: independent "
+        "features. Plant: pairs up to 12 degrees apart, norms .6 to 1.1.",
+        note="Densities chosen on other seeds. TMS show the collapse of correlated features into principal components.",
     ),
     Expect(
         "T10-jumps",
@@ -90,17 +100,8 @@ def correlations(config: Config, lab: Lab) -> Part:
             for name, cos in within.items()
         )
     )
-    hexagon = ss.SparseFeatures(
-        6, density=config.group_density, groups=tuple(ss.Correlated((2 * i, 2 * i + 1)) for i in range(3))
-    )
-    run = lab.train(
-        ss.Sweep(ss.Bottleneck(6, 2), hexagon, seeds=seeds, restarts=8),
-        config.recipe(2000, points=512),
-        name="t8-three-sets",
-    )
-    best = run.best("restart").best("seed").W.values
-    frames = np.stack([np.pad(w, ((0, 0), (0, 6 - w.shape[1])), constant_values=np.nan) for w in (*weights.values(), best)])
-    names = [*weights, "three correlated pairs"]
+    frames = np.stack(list(weights.values()))
+    names = list(weights)
     table = pd.DataFrame(
         [
             {"inputs": name, "mean cosine within sets": float(v.mean()), "largest |cosine| within sets": float(np.abs(v).max())}
@@ -110,10 +111,66 @@ def correlations(config: Config, lab: Lab) -> Part:
     figure = Figure(
         "t8-sets",
         plots.feature_polygon(np.nan_to_num(frames), sweep=names, sweep_name="inputs:"),
-        "Best model for each kind of input. Features 0-1, 2-3 (and 4-5) form the sets; three correlated pairs in two "
-        "dimensions lie side by side.",
+        "Best model for each kind of input. Features 0-1 and 2-3 form the sets.",
     )
     return Part([rows], [figure], {"t8_cosines": table})
+
+
+def collapse(config: Config, lab: Lab) -> Part:
+    """T9: when dimensions are scarce, correlated features collapse into one direction, pair by pair as they get denser."""
+    seeds, pairs = lab.seeds(config.seeds), tuple(ss.Correlated((2 * i, 2 * i + 1)) for i in range(3))
+    counts, best = {}, {}
+    for name, groups in (("three correlated pairs", pairs), ("the same six, independent", ())):
+        inputs = ss.SparseFeatures(6, density=config.group_density, groups=groups)
+        sweep = ss.Sweep(ss.Bottleneck(6, 2), inputs, over={"density": STAIRS}, seeds=seeds, restarts=8)
+        run = lab.train(sweep, config.recipe(2000, points=512), name=f"t9-{len(groups)}-groups").best("restart")
+        counts[name] = collapsed(run.W.transpose("density", "seed", "hidden", "feature").values)
+        best[name] = run.best("seed").W.transpose("density", "hidden", "feature").values
+    counts["noisy staircase"] = collapsed(staircases(len(seeds), lab.rng("staircases")))
+    steps = np.arange(3, -1, -1)[:, None]
+    rows = arms(*(arm(name, seeds, staircase=(found == steps).all(0)) for name, found in counts.items()))
+    table = pd.DataFrame(
+        [
+            {
+                "inputs": name,
+                "density": p,
+                "pairs collapsed": float(row.mean()),
+                "least": int(row.min()),
+                "most": int(row.max()),
+            }
+            for name, found in counts.items()
+            for p, row in zip(STAIRS, found, strict=True)
+        ]
+    )
+    figure = Figure(
+        "t9-collapse",
+        plots.feature_polygon(best["three correlated pairs"], sweep=list(STAIRS), sweep_name="density"),
+        "Three correlated pairs (0-1, 2-3, 4-5) in two dimensions, best model at each density. Pairs collapsed, mean over "
+        "seeds: " + ", ".join(f"{row.mean():.2g}" for row in counts["three correlated pairs"]) + ".",
+    )
+    return Part([rows], [figure], {"t9_collapse": table})
+
+
+def collapsed(w: np.ndarray) -> np.ndarray:
+    """(...,) how many of the pairs (0, 1), (2, 3), (4, 5) share a direction, W (..., 2, 6)."""
+    norm = np.linalg.norm(w, axis=-2)
+    cos = cosines(np.where(norm[..., None, :] > 0, w, 1e-9))
+    together = [
+        (cos[..., i, i + 1] > 0.95) & (np.minimum(norm[..., i], norm[..., i + 1]) > 0.3) for i in (0, 2, 4)
+    ]  # fmt: skip
+    return np.sum(together, axis=0)
+
+
+def staircases(count: int, rng: np.random.Generator) -> np.ndarray:
+    """(density, count, 2, 6) the plant of T9: three, two, one, no pairs side by side, up to 12 degrees apart; the others at
+    right angles or opposite."""
+    angles = np.zeros((len(STAIRS), count, 6))
+    for step, sides in enumerate(range(3, -1, -1)):
+        first = rng.uniform(0, 360, (count, 3))
+        gap = np.where(np.arange(3) < sides, rng.uniform(-12, 12, (count, 3)), rng.choice([90, 180, -90], (count, 3)))
+        angles[step] = np.stack([first, first + gap], axis=-1).reshape(count, 6)
+    at = np.radians(angles)
+    return rng.uniform(0.6, 1.1, (len(STAIRS), count, 1, 6)) * np.stack([np.cos(at), np.sin(at)], axis=-2)
 
 
 def set_cosines(w: np.ndarray) -> np.ndarray:
