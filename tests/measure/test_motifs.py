@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from superscope.measure.weights.motifs import HALVES, motifs, shuffled
+from superscope.measure.weights.motifs import HALVES, motifs, regrouped, shuffled
 
 
 def halves(found) -> dict[str, int]:
@@ -45,3 +45,19 @@ def test_rescaling_neurons_changes_nothing_but_permuting_entries_does():
     fresh = motifs(*shuffled(w[None].repeat(50, 0), out[None].repeat(50, 0), rng))
     assert fresh.half_absolute.mean() < 4
     assert fresh.pairs.max() <= 2
+
+
+def test_regrouping_keeps_the_products_of_every_neuron():
+    rng = np.random.default_rng(2)
+    w, out = rng.normal(size=(3, 6, 9)), rng.normal(size=(3, 9, 6))
+    w1, w2 = regrouped(w, out, rng)
+    before, after = w * np.swapaxes(out, -1, -2), w1 * np.swapaxes(w2, -1, -2)
+    assert np.allclose(np.sort(before, -1), np.sort(after, -1))
+    assert not np.allclose(before, after)
+    alike = [np.allclose(before[0, 0][p], after[0, 0]) for p in [np.argsort(before[0, 0])]]
+    assert not all(alike)
+    motif = np.array([[2.0, -0.5, 0, 0, 0], [1.0, 0.0, 0, 0, 0]]), np.array([[0.5, 0.0], [2.0, -4.0], [0, 0], [0, 0], [0, 0]])
+    many = [a[None].repeat(400, 0) for a in motif]
+    assert motifs(*motif).inhibited == 1
+    assert motifs(*regrouped(*many, rng)).inhibited.mean() < 0.5  # the pair of neurons must meet at both features
+    assert (motifs(*regrouped(*many, rng)).asymmetric == 1).all()  # what one neuron does alone stays

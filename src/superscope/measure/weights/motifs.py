@@ -2,10 +2,10 @@
 
 W_in (..., hidden, feature) and W_out (..., feature, hidden) of y = g(W_out ReLU(W_in x) + b). A "half" is a feature with a
 sign, so there are 2n of them. The product c_ki = |W_in_ki| W_out_ik is what neuron k adds to output i per unit of x_i of the
-sign it listens to; it survives rescaling of neurons. Asymmetric superposition and its inhibiting neuron are from TMS
-(arXiv 2209.10652, section 8); the distributed half has no name there.
-Assumes no hidden bias (a bias breaks homogeneity: the products then describe large inputs only).
-Null: `shuffled`, the entries of both matrices in random places.
+sign it listens to; it survives rescaling of neurons. Asymmetric superposition and its inhibiting neuron are from TMS (arXiv
+2209.10652, section 8); the distributed half has no name there. Assumes no hidden bias (a bias breaks homogeneity: the
+products then describe large inputs only). Nulls: `regrouped`, which keeps every neuron's products and destroys which features
+they meet at; `shuffled`, the entries of both matrices in random places, destroys both.
 """
 
 from __future__ import annotations
@@ -101,6 +101,14 @@ def shuffled(W_in, W_out, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
         flat = w.reshape(*w.shape[:-2], -1)
         flat[...] = rng.permuted(flat, axis=-1)
     return w1, w2
+
+
+def regrouped(W_in, W_out, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Every neuron with its features relabelled by a permutation of its own: its products stay, coordination between neurons
+    goes."""
+    w1, w2 = to_numpy(W_in), to_numpy(W_out)
+    order = rng.permuted(np.broadcast_to(np.arange(w1.shape[-1]), w1.shape), axis=-1)
+    return np.take_along_axis(w1, order, -1), np.swapaxes(np.take_along_axis(np.swapaxes(w2, -1, -2), order, -1), -1, -2)
 
 
 def half_absolute_neurons(w_in: np.ndarray, w_out: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from superscope.measure.weights.motifs import HALVES, motifs, shuffled
+from superscope.measure.weights.motifs import HALVES, motifs, regrouped
 from superscope.sweep.run import SweepRun
 
 SHARED = 0.1  # of the neurons
@@ -34,17 +34,10 @@ def distributed(w: np.ndarray, out: np.ndarray, bias: np.ndarray | float = 0.0) 
     return halves[..., HALVES.index("distributed")] / np.maximum(halves[..., 1:].sum(-1), 1)
 
 
-def cut_to_largest(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both matrices with only the largest product of each neuron left."""
-    product = np.abs(w) * np.swapaxes(out, -1, -2)
-    largest = np.abs(product) == np.abs(product).max(-1, keepdims=True)
-    return w * largest, out * np.swapaxes(largest, -1, -2)
-
-
 def null_motifs(w: np.ndarray, out: np.ndarray, bias: np.ndarray | float, draws: int, seed: int) -> np.ndarray:
-    """(draws, seed) counts of inhibited asymmetric superposition in networks with permuted entries."""
+    """(draws, seed) counts of inhibited asymmetric superposition with the features of every neuron relabelled."""
     rng = np.random.default_rng(seed)
-    return np.stack([motifs(*shuffled(w, out, rng), bias).inhibited for _ in range(draws)])
+    return np.stack([motifs(*regrouped(w, out, rng), bias).inhibited for _ in range(draws)])
 
 
 def sharing_of(w: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ class Allocated(AlignedPairs):
     """A network that starts as the best hand-out of whole neurons.
 
     Disjoint pairs: one neuron each, ReLU(x + y), while there are any; where there is a second one too, x and ReLU(y - x).
-    All pairs: every input has a neuron that passes it, each further neuron makes one pair exact. noise: relative, of every
+    All pairs: every input has a neuron that passes it (the last one none, once all its pairs are exact: x + ReLU(y - x) needs
+    only x), each further neuron makes one pair exact. noise: relative, of every
     weight. density: of the inputs, for the mean answer about pairs that have no neuron.
     """
 
@@ -46,9 +47,15 @@ class Allocated(AlignedPairs):
             w[k, [2 * pair, 2 * pair + 1]], out[pair, k] = (-1, 1), 1
 
     def _all(self, w: np.ndarray, out: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+        """Pairs of the last input are made exact first: when all of them are, it need not be passed."""
         n = self.n_features
-        w[np.arange(n), np.arange(n)] = 1
-        out[np.arange(len(first)), first] = 1
-        out[np.arange(len(first)), second] = 1
-        for k, pair in zip(range(n, self.n_hidden), range(len(first)), strict=False):
-            w[k, [first[pair], second[pair]]], out[pair, [second[pair], k]] = (-1, 1), (0, 1)
+        passed = n - 1 if self.n_hidden >= 2 * (n - 1) else n
+        w[np.arange(passed), np.arange(passed)] = 1
+        for pair in range(len(first)):
+            out[pair, [one for one in (first[pair], second[pair]) if one < passed]] = 1
+        order = np.argsort(second != n - 1, kind="stable")
+        for k, pair in zip(range(passed, self.n_hidden), order, strict=False):
+            w[k, [first[pair], second[pair]]] = (-1, 1)
+            if second[pair] < passed:
+                out[pair, second[pair]] = 0
+            out[pair, k] = 1
