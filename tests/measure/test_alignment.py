@@ -96,3 +96,26 @@ def test_weight_kurtosis():
     aligned = nulls.compare(measure.weight_kurtosis, digons(8), "rotation", draws=100)
     assert aligned.z > 5
     assert np.isnan(measure.weight_kurtosis(np.ones((2, 2))))
+
+
+def test_shares_see_a_mixture_that_the_mean_hides():
+    """A quarter of the features aligned, the rest spread: the mean says spread."""
+    m = 16
+    W = np.concatenate([np.eye(m)[:, :4], hadamard(4)[:, 4:]], axis=1)
+    W = W + 0.02 * np.random.default_rng(0).standard_normal(W.shape)
+    assert basis_alignment(W, 300).z > 5
+    found = measure.basis_shares(W)
+    assert float(found.aligned) == pytest.approx(0.25)
+    assert float(found.spread) == pytest.approx(0.75)
+    tiny = measure.basis_shares(0.01 * W)  # the threshold is relative
+    assert float(tiny.aligned) == pytest.approx(0.25)
+
+
+def test_shares_of_random_directions_are_the_level():
+    W = np.random.default_rng(1).standard_normal((12, 4000))
+    found = measure.basis_shares(W, level=0.05, threshold=0.0)
+    assert float(found.aligned) == pytest.approx(0.05, abs=0.015)
+    assert float(found.spread) == pytest.approx(0.05, abs=0.015)
+    with pytest.raises(ValueError, match=r"level=0\.7"):
+        measure.basis_shares(W, level=0.7)
+    assert np.isnan(float(measure.basis_shares(np.zeros((3, 4))).aligned))

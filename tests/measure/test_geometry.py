@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matrices import block, digons, labelled, steady, turned
+from scipy.linalg import block_diag
 
 from superscope.measure import geometry, geometry_null, geometry_table, ideal, ideal_levels, ideals_of_size
 
@@ -68,13 +69,14 @@ def test_small_noise_keeps_the_name_and_raises_the_distance(name):
 
 @pytest.mark.parametrize(("size", "rank"), [(3, 2), (4, 3), (5, 2), (6, 3), (8, 3)])
 def test_random_directions_are_far_from_ideal(size, rank):
-    """Null: under 2% of random arrangements come within the acceptance distance of any ideal."""
+    """Null: under 2% of random arrangements come within the acceptance distance of any ideal; under 4% are named, because two of
+    three random directions in a plane are now and then taken for one."""
     null = geometry_null(size, rank, draws=300)
     assert null.shape == (300,)
     assert (null < 0.1).mean() < 0.02
     rng = np.random.default_rng(1)
     kinds = [geometry(rng.normal(size=(rank, size)), threshold=0, tolerance=0)[0].kind for _ in range(100)]
-    assert np.mean([kind != "other" for kind in kinds]) < 0.02
+    assert np.mean([kind != "other" for kind in kinds]) < 0.04
 
 
 @steady
@@ -133,3 +135,47 @@ def test_geometry_takes_one_model():
     with pytest.raises(ValueError, match="geometry_table"):
         geometry(np.ones((2, 2, 3)))
     assert geometry(np.full((2, 3), np.nan)) == []
+
+
+MIXED = ("pentagon", "digon", "triangle", "tetrahedron", "single", "square antiprism", "digon")
+
+
+def mixed(noise, seed):
+    """Seven polytopes in dimensions of their own, turned, with noise of this expected norm on every direction."""
+    rng = np.random.default_rng(seed)
+    W = block_diag(*(ideal(name) for name in MIXED)).astype(float)
+    W += noise * rng.standard_normal(W.shape) / np.sqrt(len(W))
+    return np.linalg.qr(rng.standard_normal((len(W), len(W))))[0] @ W
+
+
+@pytest.mark.parametrize(
+    ("noise", "tolerance", "low", "high"),
+    [(0.05, 0.1, 1, 1), (0.08, 0.1, 0.85, 1), (0.10, 0.1, 0.4, 0.75), (0.15, 0.1, 0, 0.1),
+     (0.10, 0.2, 1, 1), (0.15, 0.2, 0.9, 1), (0.30, 0.2, 0, 0.1)],
+)  # fmt: skip
+def test_the_noise_that_it_bears(noise, tolerance, low, high):
+    """The numbers of the docstring: share of the seven parts that are named rightly."""
+    hits = []
+    for seed in range(10):
+        wanted = list(MIXED)
+        for part in geometry(mixed(noise, seed), tolerance=tolerance):
+            if part.kind in wanted:
+                wanted.remove(part.kind)
+        hits.append(1 - len(wanted) / len(MIXED))
+    assert low <= np.mean(hits) <= high
+
+
+def test_a_feature_twice_is_one_direction():
+    pentagon = ideal("pentagon")
+    twice = np.concatenate([pentagon, 0.8 * pentagon[:, :1]], axis=1)
+    (part,) = geometry(twice)
+    assert (part.kind, part.size, part.features) == ("pentagon", 5, (0, 1, 2, 3, 4, 5))
+    (strict,) = geometry(twice, duplicate=1.1)
+    assert strict.kind == "other"
+
+
+def test_leaning_digons_need_a_larger_tolerance():
+    at = np.radians([0, 180, 80, 260])
+    leaning = np.stack([np.cos(at), np.sin(at)])
+    assert [part.kind for part in geometry(leaning)] == ["other"]
+    assert [part.kind for part in geometry(leaning, tolerance=0.2)] == ["digon", "digon"]

@@ -12,6 +12,7 @@ from superscope.measure.weights.alignment import (
     BasisAlignment,
     activation_kurtosis,
     basis_alignment,
+    basis_shares,
     participation_ratio,
     participation_ratio_null,
     weight_kurtosis,
@@ -56,7 +57,8 @@ from superscope.measure.weights.polysemanticity import features_per_neuron, leco
 
 __all__ = [
     "TMS_LEVELS", "ActiveLoss", "Allocation", "BasisAlignment", "Component", "Motifs", "activation_kurtosis",
-    "analytic_direction", "attack_increase", "basis_alignment", "best_allocation", "capacity", "classify", "coherence",
+    "analytic_direction", "attack_increase", "basis_alignment", "basis_shares",
+    "best_allocation", "capacity", "classify", "coherence",
     "dimensionality", "dims_per_feature", "faces", "features_per_neuron", "features_recovered", "features_represented",
     "frame_potential", "frame_potential_bound", "geometry", "geometry_null", "geometry_table", "half_absolute_neurons",
     "hinge_floor", "ideal", "ideal_levels", "ideals_of_size", "interference_matrix", "lecomte_count", "loss_by_active",
