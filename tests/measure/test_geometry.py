@@ -69,7 +69,7 @@ def test_small_noise_keeps_the_name_and_raises_the_distance(name):
 
 @pytest.mark.parametrize(("size", "rank"), [(3, 2), (4, 3), (5, 2), (6, 3), (8, 3)])
 def test_random_directions_are_far_from_ideal(size, rank):
-    """Null: under 2% of random arrangements come within the acceptance distance of any ideal; under 4% are named, because two of
+    """Null: under 2% of random arrangements come within the acceptance distance of an ideal; under 4% are named, because two of
     three random directions in a plane are now and then taken for one."""
     null = geometry_null(size, rank, draws=300)
     assert null.shape == (300,)
