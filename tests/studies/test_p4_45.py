@@ -41,5 +41,5 @@ def test_every_question_names_problems_that_exist():
 def test_contract_on_a_small_run(tmp_path: Path):
     found = studies.get("4.45").run(out=tmp_path, quiet=True, **TINY)
     assert [c.id for c in found.claims][:3] == ["closed-form", "shrinks-continuously", "exact-boundary"]
-    assert len(found.figures) == 5
+    assert len(found.figures) == 6
     assert "questions" in found.tables
