@@ -7,17 +7,15 @@ from importlib import resources
 
 import jsonschema
 import numpy as np
-import pandas as pd
 import pytest
 
 import superscope as ss
 from superscope import measure, studies
 from superscope.evidence.rule import Rule
-from superscope.evidence.tables import arms
 from superscope.lab import Lab
 from superscope.studies import p4_04_nonuniform_sparsity as study
-from superscope.studies.p4_04_nonuniform_sparsity import measured, plants
 from superscope.studies.p4_04_nonuniform_sparsity import one_rarer as rarer
+from superscope.studies.p4_04_nonuniform_sparsity import plants
 from superscope.studies.p4_04_nonuniform_sparsity import two_classes as two
 
 TINY = {
@@ -157,15 +155,24 @@ def test_pair_cost_of_a_digon_is_the_closed_form():
     assert weighed[1, 0] == pytest.approx(5 * two.pair_costs(W, b, inputs)[1, 0])
 
 
-def test_exponent_of_planted_costs():
-    chance = np.array([1e-4, 1e-3, 1e-2])
-    rows = [
-        {"seed": s, "activation": name, "chance": c, "cost": c**power}
-        for s in range(3) for name, power in (("relu", 1.0), ("linear", 0.5)) for c in chance
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    assert two.exponents(table, "relu") == pytest.approx([1, 1, 1])
-    assert two.exponents(table, "linear") == pytest.approx([0.5, 0.5, 0.5])
+def test_costs_of_facing_pairs_go_as_the_product_of_densities_whatever_the_directions():
+    """A theorem, hence no claim: random directions have the exponent too, and without the output ReLU it is lost."""
+    rng = np.random.default_rng(0)
+    exponents = {}
+    for activation in ("relu", "linear"):
+        chance, cost = [], []
+        for p, ratio in ((0.1, 1.0), (0.1, 0.1), (0.03, 1.0), (0.03, 0.1)):
+            inputs = ss.SparseFeatures(20, (p,) * 10 + (p * ratio,) * 10)
+            W = rng.standard_normal((10, 20))
+            W /= np.linalg.norm(W, axis=0)
+            both = two.pair_costs(W, np.zeros(20), inputs, activation)
+            facing = np.triu((W.T @ W < two.FACING), 1)
+            gram = (W.T @ W)[facing] ** 2
+            chance += list(np.outer(inputs.densities, inputs.densities)[facing])
+            cost += list((both + both.T)[facing] / gram)
+        exponents[activation] = np.polyfit(np.log(chance), np.log(cost), 1)[0]
+    assert exponents["relu"] == pytest.approx(1, abs=0.1)
+    assert exponents["linear"] < 0.8
 
 
 # --- plants ---------------------------------------------------------------------------------------------------------
@@ -180,19 +187,17 @@ def test_plants_pass(tmp_path):
     assert mean.capacity["planted common"] - mean.capacity["planted rare"] > 0.05
     assert rule["impact-decides"].holds(mean.capacity["planted alike, common"] - mean.capacity["planted alike, rare"])
     assert rule["rare-share-with-common"].holds(mean.z["planted digons"])
-    assert rule["pair-cost-law"].holds(mean.exponent["planted digons"])
+    assert rule["rare-share-with-rare"].holds(mean.z["planted digons within classes"])
 
 
 def test_nulls_of_the_plants_fail():
-    """Classes that do not differ share as permuted labels do; without the output ReLU the cost does not go as p_i p_j."""
+    """Classes that do not differ share as permuted labels do."""
     rule = {row.id: Rule.parse(row.rule) for row in study.EXPECTED}
-    alike = plants.cells((0.1, 0.03), (1.0, 0.1), 40, 20, range(5), shaded=False)
-    table, pairs = two.class_table(alike, 100), two.pair_table(alike)
+    alike = plants.cells((0.1, 0.03), (1.0, 0.1), 40, 20, range(5), kind="alike")
+    table = two.class_table(alike, 100)
     assert not rule["rare-share-with-common"].holds(table.z.mean())
-    mean = arms(*measured.exponent_rows(pairs, {"relu": "relu", "linear": "linear"})).groupby("arm").exponent.mean()
-    assert rule["pair-cost-law"].holds(mean["relu"])
-    assert not rule["pair-cost-law"].holds(mean["linear"])
-    shaded = two.class_table(plants.cells((0.1,), (0.1,), 40, 20, range(5), shaded=True), 2)
+    assert not rule["rare-share-with-rare"].holds(table.z.mean())
+    shaded = two.class_table(plants.cells((0.1,), (0.1,), 40, 20, range(5), kind="shaded"), 2)
     gap = (shaded["capacity common"] - shaded["capacity rare"]).mean()
     assert not rule["impact-decides"].holds(gap)
 
@@ -210,7 +215,7 @@ def test_findings_follow_the_contract(found):
     jsonschema.validate(found.to_json(), schema, format_checker=jsonschema.FormatChecker())
     assert found.gate.passed
     assert {c.id for c in found.claims} == {
-        "pentagon-snaps", "norm-bias", "capacity-ordering", "impact-decides", "rare-share-with-common", "pair-cost-law",
+        "pentagon-snaps", "norm-bias", "capacity-ordering", "impact-decides", "rare-share-with-common", "rare-share-with-rare",
     }  # fmt: skip
     assert all(c.null.why for c in found.claims)
     assert len(found.figures) == 6
@@ -220,7 +225,7 @@ def test_controls_say_that_nothing_happens(found):
     by = {c.id: c for c in found.claims}
     assert by["pentagon-snaps"].null.estimate.value == pytest.approx(0.1)  # the lowest label: digons never win
     assert by["capacity-ordering"].null.estimate.low < 0 < by["capacity-ordering"].null.estimate.high
-    assert by["pair-cost-law"].null.estimate.value < 0.7
+    assert by["rare-share-with-rare"].plant.estimate.value > 1
 
 
 @pytest.mark.parametrize("broken", [{"steps": 1}, {"small_steps": 1}])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from superscope.evidence.tables import arm, arms, mean_arm
 from superscope.studies.p4_04_nonuniform_sparsity.one_rarer import Arm, crossing, norm_bias_errors
-from superscope.studies.p4_04_nonuniform_sparsity.two_classes import CONDITION, exponents
+from superscope.studies.p4_04_nonuniform_sparsity.two_classes import CONDITION
 
 
 def small_rows(found: Mapping[str, Arm], norms: pd.DataFrame, seeds: range) -> pd.DataFrame:
@@ -25,8 +25,8 @@ def small_rows(found: Mapping[str, Arm], norms: pd.DataFrame, seeds: range) -> p
     )
 
 
-def class_rows(classes: pd.DataFrame, pairs: pd.DataFrame, hidden: int, per_class: int) -> pd.DataFrame:
-    """Common and rare features: capacity, sharing, costs; and the worst condition for the gate."""
+def class_rows(classes: pd.DataFrame, hidden: int, per_class: int) -> pd.DataFrame:
+    """Common and rare features: capacity and sharing; and the worst condition for the gate."""
     equal = classes[classes.importance == "equal importance"]
     uneven, flat = equal[equal.ratio < 1], equal[equal.ratio == 1]
     impact = classes[classes.importance == "equal impact"]
@@ -41,7 +41,7 @@ def class_rows(classes: pd.DataFrame, pairs: pd.DataFrame, hidden: int, per_clas
         ),
         mean_arm("unequal density", shared_conditions(classes), z="z"),
         mean_arm("equal density", flat, z="z"),
-        *exponent_rows(pairs, {"as trained": "relu", "without the output ReLU": "linear"}),
+        mean_arm("much rarer, equal impact", impact[(impact.ratio <= 0.1) & (impact.density == impact.density.max())], z="z"),
     )  # fmt: skip
 
 
@@ -49,12 +49,6 @@ def shared_conditions(classes: pd.DataFrame) -> pd.DataFrame:
     """Rows at equal importance in whose condition at least half of the rare features are represented."""
     uneven = classes[(classes.importance == "equal importance") & (classes.ratio < 1)]
     return uneven[uneven.groupby(CONDITION)["represented rare"].transform("mean") >= 0.5]
-
-
-def exponent_rows(pairs: pd.DataFrame, activations: Mapping[str, str]) -> list[pd.DataFrame]:
-    """One arm per activation: the exponent of the cost of facing pairs, per seed."""
-    flat = pairs[pairs.importance == "equal importance"]
-    return [arm(name, sorted(flat.seed.unique()), exponent=exponents(flat, key)) for name, key in activations.items()]
 
 
 def planted_small(curves: tuple[np.ndarray, np.ndarray], pentagons: Arm, seeds: range) -> pd.DataFrame:
@@ -67,12 +61,12 @@ def planted_small(curves: tuple[np.ndarray, np.ndarray], pentagons: Arm, seeds: 
     )
 
 
-def planted_classes(shaded: pd.DataFrame, alike: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Planted networks: rare features in the shade of common ones, and classes that do not differ."""
+def planted_classes(shaded: pd.DataFrame, alike: pd.DataFrame, apart: pd.DataFrame) -> pd.DataFrame:
+    """Planted networks: rare features in the shade of common ones, classes that do not differ, and classes that keep apart."""
     uneven, even = shaded[shaded.ratio < 1], alike[alike.ratio < 1]
     return arms(
         *(mean_arm(f"planted {side}", uneven, capacity=f"capacity {side}") for side in ("common", "rare")),
         *(mean_arm(f"planted alike, {side}", even, capacity=f"capacity {side}") for side in ("common", "rare")),
         mean_arm("planted digons", uneven, z="z"),
-        *exponent_rows(pairs, {"planted digons": "relu"}),
+        mean_arm("planted digons within classes", apart[apart.ratio < 1], z="z"),
     )

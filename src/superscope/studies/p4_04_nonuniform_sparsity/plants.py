@@ -45,36 +45,37 @@ def pentagons(seeds: range) -> Arm:
 
 
 def cells(
-    densities: Sequence[float], ratios: Sequence[float], per_class: int, hidden: int, seeds: range, shaded: bool
+    densities: Sequence[float], ratios: Sequence[float], per_class: int, hidden: int, seeds: range, kind: str
 ) -> list[Cell]:
     """Networks of digons in every condition at equal importance: as many represented features of either class as dimensions.
 
-    shaded: common features are longer, and four in five digons join a rare one with a common one. Otherwise lengths and
-    partners have nothing to do with the class. Biases are negative, the other features leave remnants.
+    kind "shaded": common features are longer, and four in five digons join a rare one with a common one. "apart": four in
+    five join two of a class. "alike": lengths and partners have nothing to do with the class. Biases are negative, the other
+    features leave remnants.
     """
     made = []
     for place, (p, ratio) in enumerate((p, ratio) for p in densities for ratio in ratios):
-        rng = np.random.default_rng([seeds.start, 46, place, int(shaded)])
+        rng = np.random.default_rng([seeds.start, 46, place, *kind.encode()])
         inputs = ss.SparseFeatures(2 * per_class, (p,) * per_class + (p * ratio,) * per_class)
-        W = np.stack([digons(per_class, hidden, shaded, rng) for _ in seeds])
+        W = np.stack([digons(per_class, hidden, kind, rng) for _ in seeds])
         b = -np.abs(0.05 + 0.02 * rng.standard_normal((len(seeds), 2 * per_class)))
         made.append(Cell(p, ratio, "equal importance", inputs, W, b, np.zeros(len(seeds)), np.array(seeds)))
     return made
 
 
-def digons(per_class: int, hidden: int, shaded: bool, rng: np.random.Generator) -> np.ndarray:
+def digons(per_class: int, hidden: int, kind: str, rng: np.random.Generator) -> np.ndarray:
     """(hidden, 2 per_class) one network: a digon on every axis of a random basis, noise on every weight."""
     kept = min(hidden, per_class)
     common, rare = rng.permutation(per_class)[:kept], per_class + rng.permutation(per_class)[:kept]
-    within = 2 * round(0.1 * kept)
-    if shaded:
+    within = 2 * round((0.4 if kind == "apart" else 0.1) * kept)
+    if kind != "alike":
         order = np.concatenate([
             np.stack([common[within:], rare[within:]], 1).ravel(), common[:within], rare[:within]
         ])  # fmt: skip
     else:
         order = rng.permutation(np.concatenate([common, rare]))
     length = rng.uniform(0.7, 1.1, 2 * per_class)
-    if shaded:
+    if kind == "shaded":
         length = np.where(np.arange(2 * per_class) < per_class, rng.uniform(0.9, 1.1, 2 * per_class), 0.8 * length)
         length = np.maximum(length, 0.62)
     W = NOISE * rng.standard_normal((hidden, 2 * per_class))

@@ -177,13 +177,3 @@ def pair_table(cells: Sequence[Cell]) -> pd.DataFrame:
                     row |= {"chance": float(np.outer(p, p)[mine][0]), "overlap": overlap, "cost": both[mine].mean() / overlap}
                     rows.append({**row, "all pairs": (gram[pair & (group == k)] ** 2).mean()})
     return pd.DataFrame(rows)
-
-
-def exponents(pairs: pd.DataFrame, activation: str) -> np.ndarray:
-    """(seed,) slope of log cost per squared overlap over log p_i p_j, across conditions and kinds of pair; NaN where a seed
-    has facing pairs of one p_i p_j only."""
-    part = pairs[(pairs.activation == activation) & (pairs.cost > 0)]
-    return np.array([
-        np.polyfit(np.log(rows.chance), np.log(rows.cost), 1)[0] if rows.chance.nunique() > 1 else np.nan
-        for _, rows in part.groupby("seed")
-    ])  # fmt: skip
