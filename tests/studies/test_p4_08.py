@@ -12,7 +12,7 @@ from superscope.studies import p4_08_discrete_levels as study
 from superscope.studies.value_laws import laws as value
 from superscope.studies.value_laws import polygons as polygon
 
-SMALL = {"polygon_sizes": (5, 8), "crowded": 8}
+SMALL = {"polygon_sizes": (5, 12), "crowded": 12}
 
 
 def test_contract(tmp_path):

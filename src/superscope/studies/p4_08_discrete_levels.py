@@ -31,10 +31,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 import superscope as ss
 from superscope import plots
-from superscope.evidence.expect import Expect, gate, judge
+from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
 from superscope.evidence.tables import arm, arms
 from superscope.evidence.wording import answer, number, percent
@@ -45,9 +46,6 @@ from superscope.studies.value_laws import laws as value
 from superscope.studies.value_laws import polygons as polygon
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
     from superscope.inputs.features import ValueLaw
 
 PROBLEM = "4.8"
@@ -102,6 +100,13 @@ PRESETS = {
 }  # fmt: skip
 
 
+GATE = [
+    *value.GATE,
+    Check("crowded networks are within 2 % of the best loss known", "short", "<= 0.02", "levels 1, 2, 3, crowded", by="mean"),
+]
+RETRACTED = [
+    ("exploited-when-crowded", "refuted", "at a network half as bad again as an explicit code: training, not the model"),
+]
 EXPECTED = [
     Expect(
         "polygons", "With levels 1, 2, 3 trained networks reach the loss of the best polygon (up to 8 features)",
@@ -111,13 +116,14 @@ EXPECTED = [
         "by 0.1 %.", note="Per seed: the largest relative distance over n from the best k-gon.",
     ),
     Expect(
-        "exploited-when-crowded", "Twelve features in two dimensions: between levels 1, 2, 3 networks lose at least 1.2 times "
-        "what a "
-        "polygon for continuous values loses", "ratio", ">= 1.2", of="levels 1, 2, 3, crowded", null="levels 1, …, 8, crowded",
-        plant="code for the top level by hand", why="Null: too many levels for the top one to carry the loss. Plant: a code "
-        "that "
-        "answers the top level alone, turned, each weight off by 0.1 %.",
-        note="The network reached is not always the best one: compare the loss of this code in the figure of polygon losses.",
+        "exploited-when-crowded",
+        "Twelve features in two dimensions: between levels 1, 2, 3 the best networks found lose 1.2 times what a polygon for "
+        "continuous values loses",
+        "ratio", ">= 1.2", of="levels 1, 2, 3, crowded", null="levels 1, …, 8, crowded", plant="code for the top level by hand",
+        why="Null: too many levels for the top one to carry the loss. Plant: a code that answers the top level alone, turned, "
+        "each weight off by 0.1 %.",
+        note="The better of training from scratch and from the code for the top level: from scratch alone it stops at a loss "
+        "half as high again, and was refuted for that.",
     ),
     Expect(
         "plateau-as-uniform", "The antipodal plateau D = 1/2 holds as many features with levels 1, 2, 3 as with U[1/3, 1]",
@@ -171,17 +177,22 @@ def run(config: Config, lab: Lab) -> Findings:
         kurtosis_rows(config.main(data), lab),
     ]
     table = arms(*parts)
-    passed = gate(value.learned(data, config), value.GATE)
+    passed = gate([value.learned(data, config), table], GATE)
     mean = table.groupby("arm").represented.mean()
     return Findings(
         passed,
         judge(parts, EXPECTED, passed, about_room(between, config)),
         figures(polygons, between, data, config),
         {"arms": table, "polygons": polygons.table, "between_levels": between, "counts": draw.count_table(data),
-         "levels": draw.level_table(data)},
+         "levels": draw.level_table(data), "retractions": retractions()},
         summary(polygons, between, config),
         in_short(mean),
     )  # fmt: skip
+
+
+def retractions() -> pd.DataFrame:
+    """Verdicts of earlier versions that no longer stand, and why."""
+    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def in_short(mean: pd.Series) -> str:
@@ -237,20 +248,56 @@ def polygon_rows(polygons: polygon.Polygons, between: pd.DataFrame, config: Conf
         arm(THREE, seeds, off=polygons.off(THREE, sizes=sheet)),
         arm("trained on U[1/3, 1], against the theory of {1, 2, 3}", seeds, off=polygons.off(THIRD, THREE, sheet)),
         arm("best polygon by hand", seeds, off=polygon.by_hand(LAWS[THREE], sheet, seeds, lab)),
-        arm("levels 1, 2, 3, crowded", seeds, ratio=ratios(between, THREE, config.crowded)),
-        arm("levels 1, …, 8, crowded", seeds, ratio=ratios(between, EIGHT, config.crowded)),
-        arm("code for the top level by hand", seeds, ratio=top_code(config.crowded, seeds, lab)),
+        arm("levels 1, 2, 3, crowded", seeds, **crowded(polygons, THREE, config, lab)),
+        arm("levels 1, …, 8, crowded", seeds, **crowded(polygons, EIGHT, config, lab)),
+        arm("code for the top level by hand", seeds, ratio=off_code(*top_code(THREE, config.crowded, seeds, lab), THREE)),
     )
 
 
-def top_code(n: int, seeds: range, lab: Lab) -> np.ndarray:
-    """(seed,) the plant of "exploited": a regular n-gon exact for the top of levels 1, 2, 3 alone, tested between them."""
-    law, rng = LAWS[THREE], lab.rng("code for the top level")
-    top, angle = value.support(law)[1], 2 * np.pi * np.arange(n) / n
+def top_code(law: str, n: int, seeds: range, lab: Lab) -> tuple[np.ndarray, np.ndarray]:
+    """W (seed, 2, n) and b (seed, n): a regular n-gon exact for the top level alone, each weight off by 0.1 %."""
+    rng = lab.rng(f"code for the top level of {law}")
+    top, angle = value.support(LAWS[law])[1], 2 * np.pi * np.arange(n) / n
     square = 1 / (1 - np.cos(angle[1]))
     W = np.sqrt(square) * np.stack([np.cos(angle), np.sin(angle)]) * (1 + 0.001 * rng.standard_normal((len(seeds), 2, n)))
-    lost = np.asarray(polygon.one_active_loss(W, np.full((len(seeds), n), (1 - square) * top), hull(law)))
-    return lost / polygon.best_polygon(n, hull(law))
+    return W, np.full((len(seeds), n), (1 - square) * top)
+
+
+def off_code(W: np.ndarray, b: np.ndarray, law: str) -> np.ndarray:
+    """(seed,) loss on values between the levels of a law, over that of the best polygon for such values."""
+    values = hull(LAWS[law])
+    return np.asarray(polygon.one_active_loss(W, b, values)) / polygon.best_polygon(W.shape[-1], values)
+
+
+def crowded(polygons: polygon.Polygons, law: str, config: Config, lab: Lab) -> dict[str, np.ndarray]:
+    """The better, on its own law, of what training found from scratch and what it makes of the code for the top level.
+
+    ratio: see `off_code`. short: how far the loss is above the best that theory knows. From scratch alone training stops half
+    as high again as this code, and a claim about what networks do with levels would be one about failed training.
+    """
+    n, seeds = config.crowded, lab.seeds(config.polygon_seeds)
+    start = top_code(law, n, seeds, lab)
+    labels = {"seed": list(seeds)}
+    init = {
+        "W": xr.DataArray(start[0], labels, ("seed", "hidden", "feature")),
+        "b_out": xr.DataArray(start[1], labels, ("seed", "feature")),
+    }
+    inputs = ss.SparseFeatures(
+        n, density=(1 - polygon.HALF_EMPTY) / n, values=LAWS[law], groups=(ss.AntiCorrelated(tuple(range(n))),)
+    )
+    sweep = ss.Sweep(ss.Bottleneck(n, 2), inputs, seeds=seeds, init=init)
+    recipe = ss.Recipe.fast(steps=config.polygon_steps, points=64, lr=0.003, beta2=0.99)
+    run = lab.train(sweep, recipe, name=f"from-top-code-{len(law)}")
+    found = [
+        polygons.weights[law, n],
+        (run.W.transpose("seed", "hidden", "feature").values, run.b_out.transpose("seed", "feature").values),
+    ]
+    losses = np.stack([np.asarray(polygon.one_active_loss(W, b, LAWS[law])) for W, b in found])
+    best = losses.argmin(0)
+    W, b = (np.stack([found[k][part][s] for s, k in enumerate(best)]) for part in (0, 1))
+    by_code = np.asarray(polygon.one_active_loss(*start, LAWS[law])).min()
+    known = min(polygon.best_polygon(n, LAWS[law]), float(by_code))
+    return {"ratio": off_code(W, b, law), "short": losses.min(0) / known - 1}
 
 
 def kurtosis_rows(main: xr.Dataset, lab: Lab) -> pd.DataFrame:
