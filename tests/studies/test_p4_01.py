@@ -14,12 +14,13 @@ import pytest
 import superscope as ss
 from superscope import measure, studies
 from superscope.inputs.strata import StratifiedPlan
+from superscope.studies import p4_01_dropout_basis as study
 from superscope.studies.p4_01_dropout_basis import dropout, measured, plants, tables
 
 TINY = {
     "densities": (0.3, 0.03), "rates": (0.0, 0.5), "wide_features": 20, "wide_hidden": 5, "wide_decay": 0.7, "wide_steps": 400,
     "narrow_steps": 400, "descent_steps": 200, "descent_seeds": 5, "seeds": 4, "rotations": 40, "turns": 3, "narrow_turns": 5,
-    "points": 64, "narrow_points": 64, "draws": 4, "samples": 200, "plane_restarts": 2,
+    "points": 64, "narrow_points": 64, "draws": 4, "samples": 200, "plane_restarts": 2, "plane_seeds": 6,
 }  # fmt: skip
 
 
@@ -165,7 +166,7 @@ def test_findings_follow_the_contract(found):
     jsonschema.validate(found.to_json(), schema, format_checker=jsonschema.FormatChecker())
     assert {c.id for c in found.claims} == {
         "privileged", "no-dropout-null", "descent-null", "sign-flips", "turning-costs-decaying", "turning-costs-uniform",
-        "geometry-as-before",
+        "geometry-as-before", "pentagon", "digons-dissolve",
     }  # fmt: skip
     assert all(c.null.why for c in found.claims)
     assert len(found.figures) == 7
@@ -190,3 +191,14 @@ def test_untrained_networks_do_not_pass_the_gate(tmp_path):
 def test_descent_needs_densities_that_were_swept(tmp_path):
     with pytest.raises(ValueError, match=r"descent_densities has \{0.2\}"):
         studies.get("4.1").run("quick", out=tmp_path, **{**TINY, "descent_densities": (0.2,), "wide_steps": 1})
+
+
+def test_digons_and_pentagons_are_told(tmp_path):
+    pentagon = measure.ideal("pentagon")
+    assert study.is_pentagon(0.3 * pentagon)  # shrunk as dropout shrinks
+    assert not study.is_pentagon(np.eye(2, 5))
+    pairs = np.concatenate([np.eye(3), -np.eye(3), np.zeros((3, 2))], axis=1)
+    assert tables.digons(tables.shapes(pairs)) == pytest.approx(1)
+    assert tables.digons(tables.shapes(np.eye(3, 8))) == 0
+    twice = np.concatenate([pairs, pairs[:, :1]], axis=1)
+    assert tables.shapes(twice).sum() == pytest.approx(1)  # a feature twice is still two features

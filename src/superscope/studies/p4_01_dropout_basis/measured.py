@@ -19,6 +19,8 @@ def rows(nets: pd.DataFrame, turned: pd.DataFrame, shape: pd.DataFrame, descent:
     plain = descent[descent.dropout == 0]
     by_descent = plain[plain.optimiser != "Adam"]
     lively = shape[has_geometry(shape)]
+    decaying = shape[shape.importance == "decaying"]
+    paired = decaying[mostly_digons(decaying)]
     parts = [
         mean_arm("dropout of 0.2 or more", on, privileged="privileged"),
         mean_arm("no dropout", off, privileged="privileged", near="within 2"),
@@ -32,6 +34,9 @@ def rows(nets: pd.DataFrame, turned: pd.DataFrame, shape: pd.DataFrame, descent:
         mean_arm("most dropout", lively, changed="changed"),
         mean_arm("random directions", lively, changed="scrambled"),
         mean_arm("no dropout, nudged", lively, changed="nudged"),
+        mean_arm("most dropout, decaying", paired, lost="digons lost"),
+        mean_arm("another seed, decaying", paired, lost="digons lost, other seed"),
+        mean_arm("random directions, decaying", paired, lost="digons lost, scrambled"),
     ]
     for profile in ("decaying", "uniform"):
         here = turned[turned.importance == profile]
@@ -52,6 +57,13 @@ def gate_rows(nets: pd.DataFrame, change: float, seed: int) -> pd.DataFrame:
     off = off.assign(explained=1 - off["loss"] / off["loss of the mean answer"], extra=off.represented - off.neurons)
     worst = off.groupby(WHERE)[["explained", "extra"]].mean().min()
     return arm("no dropout", [seed], explained=[worst.explained], extra=[worst.extra], turning=[change])
+
+
+def mostly_digons(shape: pd.DataFrame) -> pd.Series:
+    """Rows of the conditions in which without dropout half or more of what is represented are digons (or of that with most)."""
+    share = shape["0 digon"] / (1 - shape["0 not represented"])
+    mean = share.groupby([shape[c] for c in WHERE]).transform("mean")
+    return mean >= min(0.5, mean.max())
 
 
 def has_geometry(shape: pd.DataFrame) -> pd.Series:

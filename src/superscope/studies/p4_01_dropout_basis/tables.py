@@ -136,8 +136,13 @@ def shapes(W: np.ndarray) -> np.ndarray:
     count["not represented"] = int((~kept).sum())
     for part in measure.geometry(W[:, kept], threshold=0.0) if kept.any() else []:
         name = {"single": "alone", "digon": "digon", "other": "irregular"}.get(part.kind, "larger polytope")
-        count[name] += part.size
+        count[name] += len(part.features)
     return np.array(list(count.values())) / W.shape[1]
+
+
+def digons(shares: np.ndarray) -> float:
+    """Share of digons among represented features, from `shapes`."""
+    return float(shares[KINDS.index("digon")] / max(1 - shares[0], 1e-9))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -151,6 +156,8 @@ def shape_table(run: SweepRun, size: str, seed: int) -> pd.DataFrame:
     "changed": distance between the two, minus that between this network and another seed's, both without dropout.
     "scrambled": the same for random directions of the same norms in place of the network with dropout.
     "nudged": the same for the network without dropout after a nudge of `NUDGE` of its size: as before, by construction.
+    "digons lost": share of digons among represented features without dropout, less that with the most dropout; ", other seed"
+    and ", scrambled": less that of another seed without dropout, and of random directions.
     """
     W = run.W.transpose(*AXES, "hidden", "feature").values
     rates = run.W.dropout.values
@@ -166,10 +173,15 @@ def shape_table(run: SweepRun, size: str, seed: int) -> pd.DataFrame:
             most = shapes(W[d, -1, c, s])
             kinds = {f"{rates[0]:g} {k}": v for k, v in zip(KINDS, without[s], strict=True)}
             kinds |= {f"{rates[-1]:g} {k}": v for k, v in zip(KINDS, most, strict=True)}
-            scrambled = distance(without[s], shapes(random[d, c, s])) - usual
+            mixed = shapes(random[d, c, s])
+            scrambled = distance(without[s], mixed) - usual
             same = distance(without[s], shapes(nudged[d, c, s])) - usual
             change = {"changed": distance(without[s], most) - usual, "scrambled": scrambled, "nudged": same}
-            rows.append({**label, "seed": int(number), **change, **kinds})
+            lost = {
+                f"digons lost{tail}": digons(without[s]) - digons(other)
+                for tail, other in (("", most), (", other seed", without[s - 1]), (", scrambled", mixed))
+            }
+            rows.append({**label, "seed": int(number), **change, **lost, **kinds})
     return pd.DataFrame(rows)
 
 
