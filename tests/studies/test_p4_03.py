@@ -15,7 +15,7 @@ from superscope.studies import p4_03_squaring as study
 from superscope.studies.p4_03_squaring import plants
 
 TINY = {
-    "widths": (1, 2, 3, 4, 5, 6), "restarts": 12, "single_steps": 1500, "n": 4, "hidden": (2, 4), "densities": (1.0, 0.01),
+    "widths": (1, 2, 3, 4, 5, 6), "restarts": 12, "single_steps": 1500, "n": 4, "hidden": (2, 4, 8), "densities": (1.0, 0.01),
     "steps": 300, "seeds": 5,
 }  # fmt: skip
 
@@ -76,3 +76,15 @@ def test_small_run_meets_the_floor_without_bias(tmp_path: Path):
 def test_gate_fails_when_nothing_is_learned(tmp_path: Path):
     found = studies.get("4.3").run(out=tmp_path, quiet=True, **{**TINY, "single_steps": 1, "steps": 1})
     assert {c.verdict for c in found.claims} == {"gate failed"}
+
+
+def test_whole_neurons_by_hand_cost_what_theory_says():
+    """Two and three hinges a feature, hardly disturbed; training from there leaves the allocation where it is."""
+    for per in (2, 3):
+        toy = plants.Monosemantic(5, 5 * per, target="square", hidden_bias=True, activation="identity", per=per)
+        sweep = ss.Sweep(toy, ss.SparseFeatures(5, 0.01, ss.SignedUniform()), seeds=2)
+        floor = 5 * hinge_floor(per, 0.01)
+        assert sweep.train(ss.Recipe.careful(0)).loss.values / floor == pytest.approx(1, abs=0.03)
+    rule = {row.id: Rule.parse(row.rule) for row in study.EXPECTED}["pays-two-identity"]
+    assert not rule.holds(1.0)
+    assert rule.holds(hinge_floor(3, 0.01) / hinge_floor(2, 0.01))

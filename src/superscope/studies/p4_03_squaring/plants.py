@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from superscope.toys.aligned import Aligned
 
@@ -88,6 +89,50 @@ class Code(Aligned):
         w, out = (a * (1 + NOISE * rng.standard_normal(a.shape)) for a in (w, fit[:m].T))
         values = {"W": w, "b_hidden": np.zeros(m), "W_out": out, "b_out": fit[m]}
         return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Monosemantic(Aligned):
+    """Whole neurons handed out: `per` outward-facing hinges for each feature, where they are best at this density.
+
+    Weights of unequal gain and a tenth of the usual noise: a start from which training could only improve by sharing.
+    """
+
+    per: int = 2
+    density: float = 0.01
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Initial parameters, float32."""
+        n, per = self.n_features, self.per
+        kink, slope, offset = best_hinges(per, self.density)
+        side = np.resize([1.0, -1.0], per)
+        owner, place = np.repeat(np.arange(n), per), np.tile(np.arange(per), n)
+        gain = rng.uniform(0.5, 2, n * per)
+        w, out = np.zeros((n * per, n)), np.zeros((n, n * per))
+        w[np.arange(n * per), owner] = side[place] * gain
+        out[owner, np.arange(n * per)] = slope[place] / gain
+        values = {"W": w, "b_hidden": -gain * kink[place], "W_out": out, "b_out": np.full(n, offset)}
+        noise = 0.1 * NOISE
+        return {name: (v * (1 + noise * rng.standard_normal(v.shape))).astype(np.float32) for name, v in values.items()}
+
+
+@functools.cache
+def best_hinges(per: int, density: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Kinks (per,) from 0 outward, slopes (per,) and offset of the best sum of hinges, sides in turn, for x^2 at a density."""
+    points = np.append(GRID, 0.0)
+    weight = np.sqrt(np.append(np.full(len(GRID), density / len(GRID)), 1 - density))
+    side = np.resize([1.0, -1.0], per)
+
+    def fit(free: np.ndarray) -> tuple[np.ndarray, float]:
+        hidden = np.maximum(side * points[:, None] - np.abs(free), 0)
+        design = np.column_stack([hidden, np.ones(len(points))])
+        found = np.linalg.lstsq(design * weight[:, None], points**2 * weight, rcond=None)[0]
+        return found, float((((design @ found - points**2) * weight) ** 2).sum())
+
+    start = (np.arange(per) // 2 + 0.4) / (per / 2 + 0.5)
+    best = minimize(lambda free: fit(free)[1] / density, start, method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-12})
+    found = fit(best.x)[0]
+    return np.abs(best.x), found[:-1], float(found[-1])
 
 
 def spread(count: int, dims: int, rng: np.random.Generator, steps: int = 200) -> np.ndarray:
