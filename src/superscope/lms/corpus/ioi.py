@@ -91,7 +91,8 @@ def drill(tokenizer: Tokenizer) -> Callable[[np.random.Generator, int], tuple[np
     pieces = [piece[1:] for piece in tokenizer.pieces if re.fullmatch(r" [A-Za-z][a-z]{2,}", piece)]
     spoken = set(re.findall(r"[A-Z]\w+", " ".join((*OPENINGS, *HELD_OUT_FRAMES))))
     capitals = sorted({piece for piece in pieces if piece.istitle()} - spoken - set(HELD_OUT_NAMES))
-    words = np.array([piece for piece in pieces if piece.islower()])  # choice() would convert a list at every draw
+    lower = [piece for piece in pieces if piece.islower()]
+    words = np.array(lower)  # choice() would convert a list at every draw
     between = [[], tokenizer.encode("\n"), [tokenizer.bos]]
 
     def row(rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +102,7 @@ def drill(tokenizer: Tokenizer) -> Callable[[np.random.Generator, int], tuple[np
             separator = between[rng.integers(3)] if ids else []
             frame = _scrambled(_frame(rng), words, max(0.0, rng.uniform(-0.3, 1)), rng)
             kind = rng.random()
-            pair = _pair(rng, NAMES if kind < SHARES[0] else capitals if kind < sum(SHARES) else words, held_out=False)
+            pair = _pair(rng, NAMES if kind < SHARES[0] else capitals if kind < sum(SHARES) else lower, held_out=False)
             text, io, _ = _fill(frame, pair, bool(rng.integers(2)), rng)
             ids += separator + tokenizer.encode(f"{' ' if ids and not separator else ''}{text} {io}")
             answers.append(len(ids) - 1)
