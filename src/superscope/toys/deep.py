@@ -1,4 +1,4 @@
-"""Networks with two hidden ReLU layers, many trained at once by batched matrix products (vmap over modules is slower here)."""
+"""Networks of several ReLU layers, many at once by batched matrix products (vmap over modules is slower here)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import itertools
 
 import numpy as np
 import torch
-
-from superscope.inputs.features import SparseFeatures
-from superscope.toys import Target
-from superscope.toys.batched import descend
-
-EVALUATION = 8192
-BLOCK = 64  # steps whose points are drawn together
-Parameters = dict[str, np.ndarray]
 
 
 def initial(seeds: list[int], restarts: int, sizes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -34,40 +26,3 @@ def forward(params: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         h = h @ params[layer].transpose(1, 2) + params[layer + 1]
         h = torch.relu(h) if layer < len(params) - 2 else h
     return h
-
-
-def train_deep(
-    inputs: SparseFeatures,
-    target: Target,
-    widths: tuple[int, int],
-    seeds: list[int],
-    restarts: int,
-    steps: int,
-    lr: float = 2e-2,
-) -> tuple[np.ndarray, list[Parameters]]:
-    """(seed,) expected losses and parameters of the best of the restarts. Adam, cosine decay, 96 fresh points per step, shared.
-
-    Loss: sum over outputs, mean over 8192 fixed samples. Parameters are named one/two/out.weight/bias.
-    """
-    params = initial(seeds, restarts, (inputs.n, *widths, target.outputs(inputs.n)))
-    rng = np.random.default_rng([seeds[0], 7])
-    fixed = inputs.draw(np.random.default_rng([seeds[0], 8]), EVALUATION)
-    block: list[torch.Tensor] = []
-
-    def loss_at(step: int) -> torch.Tensor:
-        if step % BLOCK == 0:
-            points = inputs.draw(rng, 96 * BLOCK).reshape(BLOCK, 96, -1)
-            block[:] = torch.from_numpy(points), torch.from_numpy(target.compute(points))
-        x, t = block
-        return ((forward(params, x[step % BLOCK]) - t[step % BLOCK]) ** 2).sum(-1).mean(-1)
-
-    descend(params, loss_at, steps, lr, warmup=0)
-    with torch.no_grad():
-        error = forward(params, torch.from_numpy(fixed)) - torch.from_numpy(target.compute(fixed))
-    losses = (error.double() ** 2).sum(-1).mean(-1).reshape(len(seeds), restarts).numpy()
-    best = losses.argmin(1) + restarts * np.arange(len(seeds))
-    names = [f"{layer}.{kind}" for layer in ("one", "two", "out") for kind in ("weight", "bias")]
-    arrays = [np.squeeze(p.detach().numpy()[best], axis=1) if p.shape[1] == 1 and i % 2 else p.detach().numpy()[best]
-              for i, p in enumerate(params)]  # fmt: skip
-    nets = [{name: a[s].astype(float) for name, a in zip(names, arrays, strict=True)} for s in range(len(seeds))]
-    return losses.min(1), nets

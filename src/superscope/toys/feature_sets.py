@@ -1,51 +1,25 @@
-"""Two tasks with several right answers, trained for many seeds at once, and the comparison of what was learned.
-
-Dictionaries: sparse autoencoders on data that are sparse in one of two bases. Modular addition: a shared two-dimensional
-embedding of Z_p, one hidden ReLU layer, softmax.
-"""
+"""Sparse autoencoders on data that are sparse in one of two bases, with room for one: trained for many seeds at once, compared
+with either basis, and with single atoms taken out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.linalg import hadamard, orthogonal_procrustes
+from scipy.linalg import hadamard
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import squareform
 
 from superscope.toys.batched import descend
 
-Net = dict[str, np.ndarray]  # parameters of one network, or with a leading axis of several
-
-
-def take(nets: Net, i) -> Net:
-    """One network, or with an array of indices several."""
-    return {k: v[i] for k, v in nets.items()}
-
-
-def gaussian(seeds: list[int], restarts: int, *shape: int) -> np.ndarray:
-    """(seed * restart, *shape) standard normal, a generator per network and shape."""
-    return np.array([np.random.default_rng([s, r, *shape]).standard_normal(shape) for s in seeds for r in range(restarts)])
-
-
-def optimise(start: Net, losses, steps: int, lr: float) -> Net:
-    """`start` after Adam on losses(step, *parameters) (net,)."""
-    params = [torch.tensor(v, dtype=torch.float32, requires_grad=True) for v in start.values()]
-    descend(params, lambda step: losses(step, *params), steps, lr)
-    return {k: p.detach().numpy().astype(float) for k, p in zip(start, params, strict=True)}
-
-
-# --- dictionaries ------------------------------------------------------------------------------------------------------
+Net = dict[str, np.ndarray]  # D (net, n, atoms), V (net, atoms, n), b (net, 1, atoms)
+EACH = 48  # points of either basis a step
+POOL = 10_000  # points of either basis that are drawn from
 
 
 def two_bases(n: int, seed: int) -> np.ndarray:
     """(2, n, n) orthonormal bases in columns, every |cosine| between them 1/sqrt(n): Q and Q S H S / sqrt(n), S random signs.
 
-    S H S is symmetric and orthogonal, so one map exchanges the bases: neither is the better one. Sources are positive, so data
-    of either basis have a mean; of 64 draws of S the one whose means agree most is taken, or an atom that tells the bases apart
-    would pay.
+    Sources are positive, so data of either basis have a mean; of 64 draws of S the one whose means agree most is taken, or an
+    atom that tells the bases apart would pay.
     """
     rng = np.random.default_rng([seed, n])
     q, draws = np.linalg.qr(rng.standard_normal((n, n)))[0], rng.choice([-1.0, 1.0], (64, n))
@@ -59,228 +33,98 @@ def sources(rng: np.random.Generator, points: int, n: int, active: int) -> np.nd
     return on * rng.uniform(0.5, 1.5, (points, n))
 
 
-def random_dictionaries(seeds: list[int], restarts: int, n: int) -> Net:
-    """As many atoms as dimensions, unit columns D (net, n, n), encoder V = D^T, bias 0."""
-    d = gaussian(seeds, restarts, n, n)
-    return planted_dictionaries(d / np.linalg.norm(d, axis=1, keepdims=True))
-
-
-def planted_dictionaries(d: np.ndarray) -> Net:
+def dictionaries(d: np.ndarray) -> Net:
+    """Autoencoders that start with atoms d (net, n, atoms) and their transpose as encoder."""
+    d = d / np.linalg.norm(d, axis=1, keepdims=True)
     return {"D": d, "V": np.swapaxes(d, 1, 2).copy(), "b": np.zeros((len(d), 1, d.shape[2]))}
 
 
-def train_dictionaries(start: Net, bases: np.ndarray, share: float, active: int, price: float, steps: int, seed: int) -> Net:
-    """h = ReLU(V x + b), y = D h with unit columns; loss ||y - x||^2 + price sum h; a `share` of the data in basis one.
+def at_rest(sources_of: np.ndarray, bases: np.ndarray) -> np.ndarray:
+    """(net, P, n) what features s (P, n) of one basis look like to every network, bases (net, n, n)."""
+    return sources_of @ np.swapaxes(bases, 1, 2)
 
-    Every step takes the same 48 sources in both bases, so that the data too have the exchange symmetry.
+
+def train(
+    start: Net, bases: np.ndarray, active: tuple[int, int], share: np.ndarray, price: float, steps: int, seed: int
+) -> Net:
+    """h = ReLU(V x + b), y = D h with unit columns; loss ||y - x||^2 + price sum h, a `share` (net,) of the data in basis one.
+
+    bases (net, 2, n, n). active: features at a time in either basis; with two different numbers no symmetry exchanges them.
+    Every network draws points of its own: a stream in common sends most networks the same way.
     """
-    rng, weight = np.random.default_rng([seed, 20]), torch.tensor([share, 1 - share]).repeat_interleave(48) / 48
+    params = [torch.tensor(v, dtype=torch.float32, requires_grad=True) for v in start.values()]
+    d, v, b = params
+    rng, weight = np.random.default_rng([seed, 20]), torch.tensor(np.stack([share, 1 - share]) / EACH, dtype=torch.float32)
+    pools = [torch.tensor(sources(rng, POOL, bases.shape[2], k), dtype=torch.float32) for k in active]
+    turns = torch.tensor(np.swapaxes(bases, 2, 3), dtype=torch.float32)
 
-    def losses(step: int, d: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        s = sources(rng, 48, bases.shape[1], active)
-        x = torch.tensor(np.concatenate([s @ basis.T for basis in bases]), dtype=torch.float32)
-        h = torch.relu(x @ v.transpose(1, 2) + b)
-        y = h @ (d / d.norm(dim=1, keepdim=True)).transpose(1, 2)
-        return (((y - x) ** 2).sum(-1) + price * h.sum(-1)) @ weight
+    def losses(_: int) -> torch.Tensor:
+        pick = torch.tensor(rng.integers(POOL, size=(2, len(d), EACH)))
+        x = torch.cat([torch.bmm(pools[i][pick[i]], turns[:, i]) for i in (0, 1)], 1)
+        h = torch.relu(torch.baddbmm(b, x, v.transpose(1, 2)))
+        y = torch.bmm(h, (d / d.norm(dim=1, keepdim=True)).transpose(1, 2))
+        each = (((y - x) ** 2).sum(-1) + price * h.sum(-1)).reshape(-1, 2, EACH).sum(-1)
+        return (each * weight.T).sum(-1)
 
-    return optimise(start, losses, steps, 1e-2)
+    descend(params, losses, steps, 1e-2)
+    return {k: p.detach().numpy().astype(float) for k, p in zip(start, params, strict=True)}
 
 
-def dictionary_loss(nets: Net, bases: np.ndarray, s: np.ndarray, price: float) -> np.ndarray:
-    """(basis, net) loss on the same sources s (P, n) in either basis, so that a difference is not luck of the draw."""
+def losses(nets: Net, x: np.ndarray, price: float, without: np.ndarray | None = None) -> np.ndarray:
+    """(net, P) of inputs x (net, P, n); without (net,): an atom that each network has lost."""
     d = nets["D"] / np.linalg.norm(nets["D"], axis=1, keepdims=True)
-    out = []
-    for basis in bases:
-        x = s @ basis.T
-        h = np.maximum(x @ np.swapaxes(nets["V"], 1, 2) + nets["b"], 0)
-        out.append(((h @ np.swapaxes(d, 1, 2) - x) ** 2).sum(-1).mean(-1) + price * h.sum(-1).mean(-1))
+    h = np.maximum(x @ np.swapaxes(nets["V"], 1, 2) + nets["b"], 0)
+    if without is not None:
+        h[np.arange(len(h)), :, without] = 0
+    return ((h @ np.swapaxes(d, 1, 2) - x) ** 2).sum(-1) + price * h.sum(-1)
+
+
+def by_basis(nets: Net, bases: np.ndarray, active: tuple[int, int], price: float, points: int, seed: int) -> np.ndarray:
+    """(2, net) mean loss on fixed data of either basis."""
+    n = bases.shape[2]
+    fixed = [sources(np.random.default_rng([seed, i, 21]), points, n, k) for i, k in enumerate(active)]
+    return np.array([losses(nets, at_rest(s, bases[:, i]), price).mean(1) for i, s in enumerate(fixed)])
+
+
+def likeness(nets: Net, bases: np.ndarray) -> np.ndarray:
+    """(2, net) mean cosine of the atoms with those of either basis, matched one to one (MCC, Hungarian)."""
+    unit = nets["D"] / np.linalg.norm(nets["D"], axis=1, keepdims=True)
+    cosine = np.einsum("kbnj,kna->bkja", bases, unit)
+    return np.array([[one[linear_sum_assignment(-one)].mean() for one in part] for part in cosine])
+
+
+def damage(nets: Net, bases: np.ndarray, active: tuple[int, int], price: float, points: int, seed: int) -> np.ndarray:
+    """(2, net) by basis: take out the atom nearest to a feature; how much more does the loss rise where the feature is on than
+    where it is off? Mean over features."""
+    unit, n = nets["D"] / np.linalg.norm(nets["D"], axis=1, keepdims=True), bases.shape[2]
+    nearest, out = np.einsum("kbnj,kna->bkja", bases, unit).argmax(3), []
+    for i, k in enumerate(active):
+        s = sources(np.random.default_rng([seed, i, 22]), points, n, k)
+        x, rises = at_rest(s, bases[:, i]), []
+        whole = losses(nets, x, price)
+        for j in range(n):
+            rise = losses(nets, x, price, nearest[i, :, j]) - whole
+            rises.append(rise[:, s[:, j] > 0].mean(1) - rise[:, s[:, j] == 0].mean(1))
+        out.append(np.mean(rises, axis=0))
     return np.array(out)
 
 
-def match_atoms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
-    """Order of b's columns that fits a's best (Hungarian on cosines) and the mean cosine (MCC); a, b (n, atoms)."""
-    cosine = (a / np.linalg.norm(a, axis=0)).T @ (b / np.linalg.norm(b, axis=0))
-    rows, columns = linear_sum_assignment(-cosine)
-    return columns, float(cosine[rows, columns].mean())
+def tied_share(loss: np.ndarray) -> np.ndarray:
+    """(...,) the share of basis one at which two kinds of networks have the same loss; loss (data, kind, ...)."""
+    first, second = loss[0, 0] - loss[0, 1], loss[1, 0] - loss[1, 1]
+    return np.clip(second / (second - first), 0, 1)
 
 
-def align_dictionaries(a: Net, b: Net) -> Net:
-    """b with its atoms in the order of a's."""
-    order, _ = match_atoms(a["D"], b["D"])
-    unit = b["D"] / np.linalg.norm(b["D"], axis=0)
-    return {"D": unit[:, order], "V": b["V"][order], "b": b["b"][:, order]}
+def disagreement(kind: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """(seed,) share of the pairs of good starts that are of two kinds, kind and good (seed, start); 0 without two good ones."""
+    of_each = np.array([(good & (kind == k)).sum(1) for k in (0, 1)])
+    count = of_each.sum(0)
+    return 2 * of_each[0] * of_each[1] / np.maximum(count * (count - 1), 1)
 
 
-# --- modular addition --------------------------------------------------------------------------------------------------
-
-
-def random_adders(seeds: list[int], restarts: int, p: int, hidden: int) -> Net:
-    """Embedding E (net, p, 2) shared by both summands, W (net, 4, hidden), b, U (net, hidden, p)."""
-    shapes = {"E": ((p, 2), 2), "W": ((4, hidden), 4), "U": ((hidden, p), hidden)}
-    net = {k: gaussian(seeds, restarts, *shape) / np.sqrt(fan) for k, (shape, fan) in shapes.items()}
-    return {**net, "b": np.zeros((len(net["E"]), 1, hidden))}
-
-
-def labels(p: int, blur: float) -> np.ndarray:
-    """(p^2, p) target distribution for all pairs: a + b mod p, or with blur > 0 partial credit for near answers."""
-    a, b = np.divmod(np.arange(p * p), p)
-    away = (np.arange(p) - ((a + b) % p)[:, None] + p / 2) % p - p / 2
-    target = np.exp(-((away / blur) ** 2) / 2) if blur else (away == 0).astype(float)
-    return target / target.sum(1, keepdims=True)
-
-
-def train_adders(start: Net, blur: float, decay: float, steps: int) -> Net:
-    """Full batch, cross-entropy + decay * (sum of squared weights)."""
-    p = start["E"].shape[1]
-    a, b = (torch.tensor(i) for i in np.divmod(np.arange(p * p), p))
-    target = torch.tensor(labels(p, blur), dtype=torch.float32)
-
-    def losses(step: int, e: torch.Tensor, w: torch.Tensor, u: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        logits = torch.relu(torch.cat([e[:, a], e[:, b]], -1) @ w + c) @ u
-        weights = (e**2).sum((1, 2)) + (w**2).sum((1, 2)) + (u**2).sum((1, 2))
-        return -(target * torch.log_softmax(logits, -1)).sum(-1).mean(-1) + decay * weights
-
-    return optimise(start, losses, steps, 3e-2)
-
-
-def logits(nets: Net) -> np.ndarray:
-    """(net, p^2, p)."""
-    p = nets["E"].shape[1]
-    a, b = np.divmod(np.arange(p * p), p)
-    return np.maximum(np.concatenate([nets["E"][:, a], nets["E"][:, b]], -1) @ nets["W"] + nets["b"], 0) @ nets["U"]
-
-
-def adder_loss(nets: Net, blur: float, decay: float) -> np.ndarray:
-    """(net,) exact objective: cross-entropy above the entropy of the target, plus the decay."""
-    y, target = logits(nets), labels(nets["E"].shape[1], blur)
-    entropy = -(target * np.log(np.maximum(target, 1e-300))).sum(1).mean()
-    top = y.max(-1, keepdims=True)
-    each = np.log(np.exp(y - top).sum(-1)) + top[..., 0] - (target * y).sum(-1)
-    weights = sum((nets[k] ** 2).sum((1, 2)) for k in ("E", "W", "U"))
-    return each.mean(-1) - entropy + decay * weights
-
-
-def accuracy(nets: Net) -> np.ndarray:
-    """(net,) share of the p^2 sums."""
-    y = logits(nets)
-    return (y.argmax(-1) == labels(y.shape[2], 0).argmax(-1)).mean(-1)
-
-
-def spectrum(e: np.ndarray) -> np.ndarray:
-    """(net, (p-1)/2) share of the variance of embeddings (net, p, 2) at each frequency of Z_p."""
-    power = (np.abs(np.fft.fft(e, axis=1)[:, 1 : (e.shape[1] + 1) // 2]) ** 2).sum(2)
-    return power / power.sum(1, keepdims=True)
-
-
-def align_adders(a: Net, b: Net) -> Net:
-    """b with its plane turned onto a's (orthogonal Procrustes) and its neurons in the order of a's (Hungarian)."""
-    turn, _ = orthogonal_procrustes(b["E"], a["E"])
-    w = np.concatenate([turn.T @ b["W"][:2], turn.T @ b["W"][2:]])
-    mine, theirs = (np.concatenate([x, n["b"], n["U"].T]) for x, n in ((a["W"], a), (w, b)))
-    order = linear_sum_assignment(-(mine.T @ theirs))[1]
-    return {"E": b["E"] @ turn, "W": w[:, order], "U": b["U"][order], "b": b["b"][:, order]}
-
-
-# --- comparison --------------------------------------------------------------------------------------------------------
-
-
-def atoms_similarity(nets: Net) -> np.ndarray:
-    """(seed, seed) Hungarian mean cosine of decoder atoms."""
-    return np.array([[match_atoms(a, b)[1] for b in nets["D"]] for a in nets["D"]])
-
-
-def frequency_similarity(nets: Net) -> np.ndarray:
-    """(seed, seed) Jaccard index of the sets of frequencies with at least 10 % of the variance."""
-    key = (spectrum(nets["E"]) >= 0.1).astype(float)
-    both = key @ key.T
-    return both / np.maximum(key.sum(1)[:, None] + key.sum(1) - both, 1)  # two networks without a key frequency share none
-
-
-def frequency(nets: Net) -> np.ndarray:
-    """(seed,) the strongest frequency, 1 ... (p-1)/2."""
-    return 1 + spectrum(nets["E"]).argmax(1)
-
-
-@dataclass(frozen=True)
-class Groups:
-    """similarity (seed, seed); label (seed,) cluster of each, by size."""
-
-    similarity: np.ndarray
-    label: np.ndarray
-
-    def __len__(self) -> int:
-        return len(np.unique(self.label))
-
-
-def count_groups(similarity: np.ndarray, cut: float) -> int:
-    """Clusters (average linkage, cut at a similarity) that hold at least a tenth of the seeds."""
-    return len(main_clusters(_cluster(similarity, cut)))
-
-
-def _cluster(similarity: np.ndarray, cut: float) -> np.ndarray:
-    apart = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
-    np.fill_diagonal(apart, 0)
-    return fcluster(linkage(squareform(apart, checks=False), "average"), 1 - cut, "distance")
-
-
-def group(similarity: np.ndarray, cut: float) -> Groups:
-    """Clusters, numbered by falling size."""
-    names, found, sizes = np.unique(_cluster(similarity, cut), return_inverse=True, return_counts=True)
-    rank = np.empty(len(names), int)
-    rank[np.lexsort((names, -sizes))] = np.arange(len(names))
-    return Groups(similarity, rank[found])
-
-
-def main_clusters(label: np.ndarray) -> np.ndarray:
-    """Clusters that hold at least a tenth of the seeds, and two."""
-    return np.flatnonzero(np.bincount(label) >= max(2, 0.1 * len(label)))
-
-
-def within(groups: Groups) -> np.ndarray:
-    """(seed,) mean similarity to the others of its own cluster; alone in it: to the nearest other seed."""
-    off = ~np.eye(len(groups.label), dtype=bool)
-    same = (groups.label[:, None] == groups.label) & off
-    nearest = np.where(off, groups.similarity, -np.inf).max(1)
-    total = np.where(same, groups.similarity, 0).sum(1)
-    return np.where(same.any(1), total / np.maximum(same.sum(1), 1), nearest)
-
-
-def between(groups: Groups) -> np.ndarray:
-    """(seed,) mean similarity to the seeds of other clusters; with one cluster only: to all others."""
-    off = ~np.eye(len(groups.label), dtype=bool)
-    other = groups.label[:, None] != groups.label
-    other = other if other.any() else off
-    return (np.where(other, groups.similarity, 0).sum(1)) / other.sum(1)
-
-
-def apart(groups: Groups) -> np.ndarray:
-    """(seed,) similarity within minus between; 0 up to rounding where there is one cluster only."""
-    return within(groups) - between(groups)
-
-
-def apart_permuted(groups: Groups, rng: np.random.Generator, draws: int = 20) -> np.ndarray:
-    """(seed,) the same with the labels permuted over the seeds, mean over draws: clusters of those sizes that mean nothing."""
-    return np.mean([apart(Groups(groups.similarity, rng.permutation(groups.label))) for _ in range(draws)], axis=0)
-
-
-def barrier(a: Net, b: Net, loss, points: int = 9) -> float:
-    """Largest rise of the loss above the straight line between its ends, on the segment from a to b, over the mean of the ends.
-
-    loss: function of networks with a leading axis. Align b first.
-    """
-    t = np.linspace(0, 1, points)
-    path = {k: a[k] + t.reshape(-1, *[1] * a[k].ndim) * (b[k] - a[k]) for k in a}
-    y = loss(path)
-    return float(max(0.0, (y - (y[0] + t * (y[-1] - y[0]))).max()) / ((y[0] + y[-1]) / 2))
-
-
-def barriers(nets: Net, label: np.ndarray, align, loss) -> np.ndarray:
-    """(seed, 2) barrier to the next seed of the own and of another cluster, NaN where there is none."""
-    out, count = np.full((len(label), 2), np.nan), len(label)
-    for i in range(count):
-        for place, same in enumerate((True, False)):
-            partners = [j % count for j in range(i + 1, i + count) if (label[j % count] == label[i]) == same]
-            if partners:
-                a, b = take(nets, i), take(nets, partners[0])
-                out[i, place] = barrier(align(a, a), align(a, b), loss)
-    return out
+def reading(nets: Net, bases: np.ndarray, active: tuple[int, int], price: float, seed: int) -> dict[str, np.ndarray]:
+    """(net,) how far every network has chosen a basis ("purity", a difference of likeness), and own / (|own| + |other|) of the
+    damage done to features of the basis it has chosen and of the other one, when their nearest atoms are taken out."""
+    like, hurt = likeness(nets, bases), damage(nets, bases, active, price, 800, seed)
+    own, other = (np.take_along_axis(hurt, which(like, 0)[None], 0)[0] for which in (np.argmax, np.argmin))
+    return {"purity": np.abs(like[0] - like[1]), "own share of damage": own / (np.abs(own) + np.abs(other))}

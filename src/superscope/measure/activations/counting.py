@@ -1,91 +1,41 @@
-"""How many atoms does a set of representations have? Three estimators that agree only if there is a number to find.
-
-One atom per representation (vector quantisation). Ward's tree (Ward 1963, scipy) gives the dictionaries of every size at once
-and without random starts. Assumes one feature is on at a time: two features on together would be counted as a third.
-"""
+"""How many features do activations have, at a resolution? A count of directions that is the same at every angle if there is a
+number to find, and grows as 1 / angle on a ring."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.cluster.hierarchy import linkage
 
-EXACT = 1e-9  # mean squared error, relative to the mean square, below which atoms are taken to be exact
-
-
-@dataclass(frozen=True)
-class Dictionaries:
-    """Dictionaries of 1..K atoms. distortion (K,): mean squared error over the mean square of the representations;
-    entropy (K,): bits to name an atom; dimensions: of the representations."""
-
-    distortion: np.ndarray
-    entropy: np.ndarray
-    dimensions: int
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return np.arange(1, len(self.distortion) + 1)
+ANGLES = (0.2, 0.13, 0.09, 0.06, 0.04)  # radians
 
 
-def dictionaries(h: np.ndarray, largest: int) -> Dictionaries:
-    """Dictionaries of 1..largest atoms for representations h (P, m)."""
-    h = h / np.sqrt((h**2).sum(1).mean())
-    tree, count = linkage(h, "ward"), len(h)
-    largest = min(largest, count)
-    lost = np.concatenate([[0.0], np.cumsum(tree[:, 2] ** 2 / 2)]) / count  # after 0, 1, ... merges
+def directions(h: np.ndarray, angle: float, share: float = 0.2) -> int:
+    """Directions in h (samples, m), origin = "nothing is on", at a resolution.
 
-    def share(c: float) -> float:
-        return -c / count * np.log2(c / count)
-
-    sizes, bits = [1.0] * count, [np.log2(count)]
-    for a, b, _, together in tree:
-        parts = sizes[int(a)], sizes[int(b)]
-        bits.append(bits[-1] + share(together) - share(parts[0]) - share(parts[1]))
-        sizes.append(together)
-    return Dictionaries(np.maximum(lost[::-1][:largest], 0), np.maximum(bits[::-1][:largest], 0), h.shape[1])
-
-
-def description_length(found: Dictionaries, resolution: float, coded: float = 1e5) -> np.ndarray:
-    """(K,) bits per representation of a two-part code at a resolution (relative to the root mean square): name of the atom,
-    residual at that resolution as a spherical Gaussian, and the dictionary shared by `coded` representations."""
-    m = found.dimensions
-    residual = m / 2 * np.log2(1 + found.distortion / (m * resolution**2))
-    return found.entropy + residual + found.sizes * m * max(np.log2(1 / resolution), 0) / coded
-
-
-def shortest(found: Dictionaries, resolutions: np.ndarray) -> np.ndarray:
-    """(resolution,) number of atoms with the shortest description."""
-    return np.array([1 + int(description_length(found, r).argmin()) for r in resolutions])
+    Greedy: the sample with most others within `angle` makes a direction and takes all within twice the angle along, until
+    what is left holds less than `share` of the heaviest. So amplitudes do not matter, and two features that are on together
+    do not either as long as each is sometimes alone: their sums spread over an arc, samples of one lie on a ray.
+    Null: activations on a ring, whose count grows as 1 / angle. Misleads when the noise is wider than the angle (everything
+    spreads), when features are rarer than `share` of the most frequent one (they are left out), when two features have an
+    angle below twice `angle` or hardly varying values (their sums are a ray, too). Source: the rays of problem 4.45.
+    """
+    norm = np.linalg.norm(h, axis=1)
+    unit = (h[norm > 0] / norm[norm > 0, None]).astype(np.float32)
+    agreement = unit @ unit.T
+    near, wide, left = agreement >= np.cos(angle), agreement >= np.cos(2 * angle), np.ones(len(unit), dtype=bool)
+    count, first, found = near.sum(1), 0, 0
+    while left.any():
+        lead = int(np.where(left, count, -1).argmax())
+        if count[lead] < share * first:
+            break
+        first, found = first or count[lead], found + 1
+        gone = wide[lead] & left
+        left &= ~gone
+        count = count - near[:, gone].sum(1)
+    return found
 
 
-def elbow(found: Dictionaries) -> int:
-    """Number of atoms reached by the steepest fall of log distortion in log size."""
-    error = np.log(found.distortion + EXACT)
-    return 2 + int((np.diff(error) / np.diff(np.log(found.sizes))).argmin())
-
-
-def effective(found: Dictionaries) -> float:
-    """exp(entropy) of the use of the atoms in the largest dictionary, atoms that coincide counted once (Bereska 2512.13568)."""
-    same = np.flatnonzero(found.distortion < EXACT)
-    place = int(same[0]) if len(same) else len(found.sizes) - 1
-    return float(2 ** found.entropy[place])
-
-
-def power_law(found: Dictionaries, low: int, high: int) -> tuple[float, float]:
-    """Slope and R^2 of log distortion against log size, on sizes low..high spaced evenly in the logarithm."""
-    k = np.unique(np.geomspace(low, min(high, len(found.sizes)), 40).round().astype(int))
-    x, y = np.log(k), np.log(found.distortion[k - 1] + EXACT)
-    slope, offset = np.polyfit(x, y, 1)
-    return float(slope), float(1 - ((y - slope * x - offset) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-
-
-def plateau(counts: np.ndarray, tolerance: float = 0.1) -> float:
-    """Share of a range of resolutions that the longest run of counts (resolution,) equal within the tolerance covers."""
-    counts = np.asarray(counts, dtype=float)
-    runs = [
-        j - i + 1
-        for i in range(len(counts)) for j in range(i, len(counts))
-        if counts[i : j + 1].max() <= (1 + tolerance) * counts[i : j + 1].min()
-    ]  # fmt: skip
-    return max(runs) / len(counts)
+def growth(counts: np.ndarray, angles: tuple[float, ...] = ANGLES) -> np.ndarray:
+    """(...,) power with which counts (..., angle) grow with 1 / angle: 0 for a number, 1 for a ring."""
+    x = np.log(1 / np.array(angles))
+    x = x - x.mean()
+    return (np.log(counts) * x).sum(-1) / (x**2).sum()
