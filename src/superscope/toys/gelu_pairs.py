@@ -1,22 +1,87 @@
-"""Networks of 4.11 of which the claims are true by construction: unequal weights, decoders by regression, noise on top."""
+"""Networks of a few GELUs or ReLUs: what is left when the activation is replaced, and starts that are solutions.
+
+GELU(z) + GELU(-z) = z erf(z / sqrt 2), close to sqrt(2 / pi) z^2 near 0. Starts have unequal weights, a decoder by
+regression and 1 % noise on top.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import erf
 
-import superscope as ss
-from superscope.studies.p4_11_gelu_matters.networks import FLAT, Nets, gelu
-from superscope.toys import get_target
+from superscope.toys.targets import get_target
+from superscope.toys.two_layer import TwoLayer
 
+FLAT = float(np.sqrt((7 - np.sqrt(33)) / 2))  # 0.792: GELU''''(z) = phi(z) (-z^4 + 7 z^2 - 4) vanishes at +-FLAT
 NOISE = 0.01  # relative, of what training starts from
 LOWEST = -0.7518  # GELU has its minimum there, and no linear part
 SHARP = 20.0  # GELU(20 x) / 20 is close to a kink
 
 
+def gelu(z: np.ndarray) -> np.ndarray:
+    """z Phi(z)."""
+    return z * (1 + erf(z / np.sqrt(2))) / 2
+
+
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gelu": gelu,
+    "relu": lambda z: np.maximum(z, 0),
+    "Taylor polynomial": lambda z: z / 2 + z**2 / np.sqrt(2 * np.pi),
+    "line": lambda z: z / 2,
+}
+
+
 @dataclass(frozen=True)
-class Started(ss.TwoLayer):
+class Nets:
+    """One-input networks of several seeds: w, b, out (seed, hidden), c (seed,), loss (seed,)."""
+
+    w: np.ndarray
+    b: np.ndarray
+    out: np.ndarray
+    c: np.ndarray
+    loss: np.ndarray
+
+    def hidden(self, x: np.ndarray, function: str) -> np.ndarray:
+        """(seed, P, hidden) activations of inputs x (P,)."""
+        return FUNCTIONS[function](x[:, None] * self.w[:, None] + self.b[:, None])
+
+    def output(self, x: np.ndarray, function: str) -> np.ndarray:
+        """(seed, P)."""
+        return np.einsum("sph,sh->sp", self.hidden(x, function), self.out) + self.c[:, None]
+
+
+def shifted_taylor(nets: Nets, x: np.ndarray) -> np.ndarray:
+    """(seed, P) output when every GELU is replaced by its second-order expansion about its own bias.
+
+    GELU'(z) = Phi(z) + z phi(z), GELU''(z) = phi(z) (2 - z^2).
+    """
+    b = nets.b[:, None]
+    density, step = np.exp(-(b**2) / 2) / np.sqrt(2 * np.pi), x[:, None] * nets.w[:, None]
+    slope = (1 + erf(b / np.sqrt(2))) / 2 + b * density
+    h = gelu(b) + slope * step + density * (2 - b**2) * step**2 / 2
+    return np.einsum("sph,sh->sp", h, nets.out) + nets.c[:, None]
+
+
+def explained(nets: Nets, function: str, x: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(seed,) R^2 of the truth (P,) with the activation replaced by `function`; negative if worse than the mean.
+
+    function: one of FUNCTIONS, or "shifted Taylor".
+    """
+    if function == "shifted Taylor":
+        return 1 - ((shifted_taylor(nets, x) - truth) ** 2).mean(1) / truth.var()
+    return 1 - ((nets.output(x, function) - truth) ** 2).mean(1) / truth.var()
+
+
+def inside(nets: Nets, x: np.ndarray) -> np.ndarray:
+    """(seed,) share of pre-activations below 1 in size."""
+    return (np.abs(x[:, None] * nets.w[:, None] + nets.b[:, None]) < 1).mean((1, 2))
+
+
+@dataclass(frozen=True)
+class Started(TwoLayer):
     """A network that starts at a solution.
 
     plan: "flat" (pairs w, -w of every direction at the flat point; two inputs: x + y and x - y, which multiply), "kink" (the
@@ -58,7 +123,7 @@ def by_hand(seeds: range, centre: float, x: np.ndarray) -> Nets:
     rows = []
     for seed in seeds:
         rng = np.random.default_rng([seed, 411])
-        w = rng.uniform(0.15, 0.35, 2) * np.array([1, -1]) if centre == 0 else np.array([1, -1]) * rng.uniform(0.2, 0.5)
+        w = rng.uniform(0.15, 0.35, 2) * np.array([1, -1]) if centre == 0 else np.array([1, -1]) * rng.uniform(0.15, 0.3)
         b = centre + 0.02 * rng.standard_normal(2)
         design = np.column_stack([gelu(x[:, None] * w + b), np.ones(len(x))])
         fit = np.linalg.lstsq(design, x**2, rcond=None)[0]
