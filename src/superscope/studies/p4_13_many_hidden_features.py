@@ -59,11 +59,7 @@ LOW, FULL, OTHER, WIDE = (
 )
 RETRACTED = [
     ("probes", "undecided (.92 a neuron)", "a linear network passes it with 64.8 of 66: AND is linearly separable in the bits"),
-    (
-        "rank",
-        "refuted (R² .09 higher, not .1)",
-        "full rank explains .9 already, so that .1 is all there is: now what is left, and half",
-    ),
+    ("rank", "refuted (R² .09 higher, not .1)", "full rank explains .9 already, so .1 is all there is: now what is left"),
     ("causal", "refuted (5 %)", "it passes none of 66 ANDs planted in 24 dimensions and 39 % of those with a neuron each"),
 ]
 
@@ -127,9 +123,9 @@ EXPECTED = [
         why="Mean over ANDs, held out. Null: a linear network. Plant: an AND a neuron, mixed by a rotation, unequal.",
     ),
     Expect(
-        "rank", "Rank decides, not the number of ANDs: for c of rank 2, half as many neurons as bits leave at most half as much",
+        "rank", "Rank decides, not the number of ANDs: few neurons leave at most half as much of a sum of rank 2",
         "left", "<= 0.5", of=f"{LOW} / {FULL}", null=f"{OTHER} / {FULL}", plant=f"{WIDE} / {FULL}",
-        why="Variance left, 1 - R²; as many ANDs, coefficients of the same size. Null: full rank again. Plant: three times the neurons.",
+        why="Share of variance left; as many ANDs, as large. Null: full rank again. Plant: full rank, three times the neurons.",
     ),
 ]  # fmt: skip
 

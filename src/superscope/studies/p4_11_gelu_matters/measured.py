@@ -27,13 +27,13 @@ X = np.linspace(-1, 1, 4001)  # inputs on which small networks are examined
 
 @dataclass(frozen=True)
 class Config:
-    restarts: int = 32
+    restarts: int = 24
     steps: int = 20_000
     n: int = 8  # features in superposition
     hidden: tuple[int, ...] = (8, 12, 16)  # must hold 3n/2
     density: float = 0.1
-    many_steps: int = 20_000
-    seeds: int = 10
+    many_steps: int = 12_000
+    seeds: int = 16
     inputs: tuple[int, ...] = (16, 32)  # of ANDs, the last one judged
     layers: int = 10  # random layers
     asked: int = 3  # ANDs asked of each
