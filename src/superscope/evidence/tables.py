@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,3 +57,8 @@ def bands(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
         found = stats.estimate(per_seed(part, column))
         rows.append({**dict(zip(by, key, strict=True)), column: found.value, "low": found.low, "high": found.high})
     return pd.DataFrame(rows)
+
+
+def retractions(rows: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """The table of claims of earlier versions that no longer stand: (claim, what it was, why it was taken back)."""
+    return pd.DataFrame(rows, columns=["claim", "was", "why it was taken back"])

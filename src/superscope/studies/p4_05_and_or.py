@@ -24,7 +24,7 @@ import pandas as pd
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure.activations import ands
@@ -140,7 +140,6 @@ def run(config: Config, lab: Lab) -> Findings:
     table, curve = random_layers(config, lab, seeds)
     trained = lab.unit("trained", lambda: trained_layers(config, seeds))
     learned = pd.DataFrame(trained["rows"])
-    taken_back = pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
     table = arms(table, learned.drop(columns=["00", "01 or 10", "11"]))
     passed = gate(table, GATE)
     mean = table.groupby("arm").mean(numeric_only=True)
@@ -148,7 +147,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(curve, learned),
-        {"arms": table, "curve": curve, "retractions": taken_back},
+        {"arms": table, "curve": curve, "retractions": retractions(RETRACTED)},
         answer=answer(
             "Untrained, {count} ANDs a neuron at {n} inputs; trained neurons share gates and lose exactness for it.",
             count=mean.loc[RELU, "ANDs per neuron"],

@@ -37,7 +37,7 @@ import superscope as ss
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer, number, percent
 from superscope.lab import Lab
 from superscope.studies.value_laws import corners as corner
@@ -184,15 +184,10 @@ def run(config: Config, lab: Lab) -> Findings:
         judge(parts, EXPECTED, passed, about_room(between, config)),
         figures(polygons, between, data, config),
         {"arms": table, "polygons": polygons.table, "between_levels": between, "counts": draw.count_table(data),
-         "levels": draw.level_table(data), "retractions": retractions()},
+         "levels": draw.level_table(data), "retractions": retractions(RETRACTED)},
         summary(polygons, between, config),
         in_short(mean),
     )  # fmt: skip
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def in_short(mean: pd.Series) -> str:

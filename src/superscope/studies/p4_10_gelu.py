@@ -27,7 +27,7 @@ import superscope as ss
 from superscope import measure, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure import TMS_LEVELS, theory
@@ -172,7 +172,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         claims,
         figures(config, large, edges, maps),
-        {"arms": table, "homotopy": homotopy(config, edges, star, near, absolute), "retractions": retractions()},
+        {"arms": table, "homotopy": homotopy(config, edges, star, near, absolute), "retractions": retractions(RETRACTED)},
         f"'Just smoother' is {verdict}: {missing:.2g} named phases or levels more differ between GELU and ReLU than between "
         f"seeds of "
         f"ReLU. Dimensions per feature at the sparsest density: {star[gelu].mean():.2g} (GELU), {star[relu].mean():.2g} "
@@ -187,11 +187,6 @@ def run(config: Config, lab: Lab) -> Findings:
             shift=shift,
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def ends(config: Config) -> tuple[int, int]:

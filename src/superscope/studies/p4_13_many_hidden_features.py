@@ -24,7 +24,7 @@ import superscope as ss
 from superscope import measure, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure.activations import ands, probes
@@ -139,7 +139,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table, "retractions": pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])},
+        {"arms": table, "retractions": retractions(RETRACTED)},
         answer=answer(
             "Pairwise maxima: {share} of the loss of whole neurons. In a sum of ANDs {ands} ANDs a neuron can be read.",
             share=mean.loc[RANDOM, "L / L_naive"],

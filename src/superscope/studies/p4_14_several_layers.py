@@ -30,7 +30,7 @@ import pandas as pd
 from superscope import measure, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.toys import pair_maxima as toy
@@ -157,7 +157,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table, "yardsticks": yardsticks(config), "retractions": retractions()},
+        {"arms": table, "yardsticks": yardsticks(config), "retractions": retractions(RETRACTED)},
         answer=answer(
             "Yes: two layers that share neurons have {share} of the loss of the best hand-out, but {flat} times that of one "
             "layer with as many neurons.",
@@ -165,11 +165,6 @@ def run(config: Config, lab: Lab) -> Findings:
             flat=mean.loc[SHARED, "over one layer"],
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """What an earlier version of this study said and this one does not."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def hand_out(config: Config, together: bool, residual: bool = False) -> float:

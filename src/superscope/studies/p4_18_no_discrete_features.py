@@ -28,7 +28,7 @@ import pandas as pd
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure.activations import counting
@@ -130,7 +130,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table, "retractions": retractions()},
+        {"arms": table, "retractions": retractions(RETRACTED)},
         answer=answer(
             "A continuum can: a ring's columns multiply as resolution to the {wide}. Power-law data do not: {part} of features "
             "are partial.",
@@ -138,11 +138,6 @@ def run(config: Config, lab: Lab) -> Findings:
             part=mean.loc[POWER, "fractional"],
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """What an earlier version of this study said and this one does not."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def measured(config: Config, seeds: list[int]) -> pd.DataFrame:

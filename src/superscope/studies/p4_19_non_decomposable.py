@@ -29,7 +29,7 @@ import pandas as pd
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.toys import composers, groups
@@ -132,18 +132,13 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table, "retractions": retractions()},
+        {"arms": table, "retractions": retractions(RETRACTED)},
         answer=answer(
             "A code of A5 that must be a sum of two parts has {gap} times the loss of the free one; of a lookup, {other}.",
             gap=middle.loc[A5, GAP],
             other=middle.loc[LOOKUP, GAP],
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """What an earlier version of this study said and this one does not."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def random_grids(seeds: list[int]) -> np.ndarray:

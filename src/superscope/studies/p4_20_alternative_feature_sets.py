@@ -27,7 +27,7 @@ import torch
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.toys import adders
@@ -159,7 +159,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table, "retractions": retractions()},
+        {"arms": table, "retractions": retractions(RETRACTED)},
         answer=answer(
             "Of pairs of equally good dictionaries {share} have different features; pizzas beside clocks have {loss} times "
             "their loss.",
@@ -167,11 +167,6 @@ def run(config: Config, lab: Lab) -> Findings:
             loss=mean.loc[PIZZA, "loss"] / mean.loc[CLOCK, "loss"],
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """What an earlier version of this study said and this one does not."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def two_bases(config: Config, seeds: list[int]) -> pd.DataFrame:

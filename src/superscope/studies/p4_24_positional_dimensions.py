@@ -24,6 +24,7 @@ import pandas as pd
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import retractions
 from superscope.evidence.wording import answer, number, span
 from superscope.lab import Lab
 from superscope.lms.model.interventions import AFTER_BOS, mean_loss, replace_with
@@ -129,7 +130,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table, config),
-        {"arms": table.drop(columns=["spectrum", "scores"]), "retractions": retractions()},
+        {"arms": table.drop(columns=["spectrum", "scores"]), "retractions": retractions(RETRACTED)},
         f"Cost over that of subspaces matched in rank alone: {span(trained['rank ratio'].min(), trained['rank ratio'].max())}.",
         in_short(trained),
     )
@@ -145,11 +146,6 @@ def in_short(trained: pd.DataFrame) -> str:
         how=f"half avoid ({number(apart)} of chance)" if apart < 0.75 else "do not avoid",
         than="less than" if cheaper else "more than",
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def position_rows(model: lms.LanguageModel) -> np.ndarray:

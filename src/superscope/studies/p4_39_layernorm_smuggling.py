@@ -24,6 +24,7 @@ import pandas as pd
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import retractions
 from superscope.evidence.wording import answer, number, span
 from superscope.lab import Lab
 from superscope.lms.corpus.splits import Rows
@@ -118,7 +119,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": numbers, "quiet-by-class": quiet_by_class(trained, classes), "retractions": retractions()},
+        {"arms": numbers, "quiet-by-class": quiet_by_class(trained, classes), "retractions": retractions(RETRACTED)},
         summary(trained, plain),
         in_short(trained, plain),
     )
@@ -144,11 +145,6 @@ def in_short(trained: pd.DataFrame, plain: pd.DataFrame) -> str:
         plain=number(plain.smuggled.mean()),
         how="a few" if trained["few keep"].min() >= 0.5 else "only many",
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Claims of earlier versions that were taken back, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:

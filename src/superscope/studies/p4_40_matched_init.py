@@ -24,6 +24,7 @@ import pandas as pd
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import retractions
 from superscope.evidence.wording import answer, percent, span
 from superscope.lab import Lab
 from superscope.lms.corpus.splits import Rows
@@ -163,7 +164,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": table.drop(columns=["excess", "excess before"]), "retractions": retractions()},
+        {"arms": table.drop(columns=["excess", "excess before"]), "retractions": retractions(RETRACTED)},
         f"{summary}.",
         in_short(share(MATCHED), share(REORDERED)),
     )
@@ -176,11 +177,6 @@ def in_short(same: pd.Series, ceiling: pd.Series) -> str:
         return answer(f"{here}.", same=percent(same.mean()))
     more = "; another order of batches leaves {ceiling}."
     return answer(here + more, same=percent(same.mean()), ceiling=percent(ceiling.mean()))
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def partners(model: LanguageModel, config: Config) -> dict[str, str]:

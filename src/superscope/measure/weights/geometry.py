@@ -138,7 +138,7 @@ def classify(cosines: np.ndarray, accept: float = 0.1) -> tuple[str, str, float]
 
 
 def geometry(
-    W, threshold: float = 0.5, tolerance: float = 0.1, accept: float = 0.1, duplicate: float = 0.995
+    W, threshold: float = 0.5, tolerance: float = 0.1, accept: float = 0.1, duplicate: float = 0.9999
 ) -> list[Component]:
     """Components of one model, W (hidden, feature), largest first.
 

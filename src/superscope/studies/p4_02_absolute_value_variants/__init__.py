@@ -25,7 +25,7 @@ import superscope as ss
 from superscope import measure, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer, percent
 from superscope.inputs.features import AntiCorrelated, Correlated
 from superscope.lab import Lab
@@ -170,15 +170,10 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         claims,
         draw(losses, kinds, runs["published"]),
-        {"arms": table, "losses": losses, "halves": kinds, "motifs": counts, "retractions": retractions()},
+        {"arms": table, "losses": losses, "halves": kinds, "motifs": counts, "retractions": retractions(RETRACTED)},
         summarise(table, losses, sharing),
         conclude(table, {claim.id: claim.verdict for claim in claims}),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def small_rows(config: Config, lab: Lab) -> pd.DataFrame:

@@ -30,6 +30,7 @@ import pandas as pd
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Findings
 from superscope.evidence.tables import arms as stack
+from superscope.evidence.tables import retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.studies.p4_04_nonuniform_sparsity import figures as pictures
@@ -175,17 +176,12 @@ def run(config: Config, lab: Lab) -> Findings:
             ),
             "norms": norms,
             "classes": classes.drop(columns="seed").groupby(CONDITION).mean().reset_index(),
-            "retractions": retractions(),
+            "retractions": retractions(RETRACTED),
             "pairs": pairs.drop(columns="seed").groupby([*CONDITION, "pair", "activation"]).mean().reset_index(),
         },
         summarise(arms, classes),
         conclude(arms, {claim.id: claim.verdict for claim in claims}),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Claims of earlier versions that were taken back, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def train_arms(config: Config, lab: Lab) -> dict[str, Arm]:

@@ -24,7 +24,7 @@ import pandas as pd
 from superscope import plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arms
+from superscope.evidence.tables import arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure.weights.hinges import spline_floor
@@ -189,7 +189,7 @@ def run(config: Config, lab: Lab) -> Findings:
             "surgery": replaced,
             "superposed": curve,
             "ands": held,
-            "retractions": pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"]),
+            "retractions": retractions(RETRACTED),
         },
         summarise(nets),
         conclude(nets, table, {claim.id: claim.verdict for claim in claims}),

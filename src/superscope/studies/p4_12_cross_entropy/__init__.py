@@ -30,7 +30,7 @@ import superscope as ss
 from superscope import measure, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import arm, arms
+from superscope.evidence.tables import arm, arms, retractions
 from superscope.evidence.wording import answer
 from superscope.lab import Lab
 from superscope.measure.weights.argmaxable import argmaxable
@@ -158,7 +158,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         claims,
         draw(trained, squared, sets, config),
-        {"arms": table, "classes": classes(trained), "label-sets": sets, "retractions": retractions()},
+        {"arms": table, "classes": classes(trained), "label-sets": sets, "retractions": retractions(RETRACTED)},
         summarise(config, table),
         conclude(table, {claim.id: claim.verdict for claim in claims}),
     )
@@ -374,11 +374,6 @@ def conclude(table: pd.DataFrame, verdicts: dict[str, str]) -> str:
         "More features than dimensions: on the same labels cross-entropy keeps {ce}, squared error {mse}.",
         ce=mean["cross-entropy"], mse=mean["squared error"],
     )  # fmt: skip
-
-
-def retractions() -> pd.DataFrame:
-    """Claims of earlier versions that were taken back, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def draw(trained, crowd: np.ndarray, sets: pd.DataFrame, config: Config) -> list[Figure]:

@@ -24,6 +24,7 @@ import pandas as pd
 from superscope import lms
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Findings
+from superscope.evidence.tables import retractions
 from superscope.evidence.wording import answer, number, percent, span
 from superscope.lab import Lab
 from superscope.lms.model import attention
@@ -178,7 +179,7 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(table, EXPECTED, passed),
         figures(table),
-        {"arms": arms, **parts, "retractions": pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])},
+        {"arms": arms, **parts, "retractions": retractions(RETRACTED)},
         f"Nine tenths of the identified tokens take {span(trained.k90.min(), trained.k90.max())} of "
         f"{span(trained['rank'].min(), trained['rank'].max())} directions; median margin on repeats "
         f"{span(trained.margin.min(), trained.margin.max())} nats together, "

@@ -18,7 +18,7 @@ import pandas as pd
 from superscope import measure
 from superscope.evidence.expect import Check, gate, judge
 from superscope.evidence.findings import Findings
-from superscope.evidence.tables import arm
+from superscope.evidence.tables import arm, retractions
 from superscope.evidence.wording import answer, count
 from superscope.lab import Lab
 from superscope.studies.tms import bottleneck, neurons, phases, structure
@@ -82,7 +82,7 @@ def run(config: Config, lab: Lab) -> Findings:
         gate=passed,
         claims=claims,
         figures=[figure for part in parts for figure in part.figures],
-        tables={name: table for part in parts for name, table in part.tables.items()} | {"retractions": retractions()},
+        tables={name: table for part in parts for name, table in part.tables.items()} | {"retractions": retractions(RETRACTED)},
         summary=f"{held} of {len(claims)} claims about the paper's findings hold. " + "; ".join(rest),
         answer=answer(
             "Of {all} about the paper's findings {held} hold, each with a null that fails and a plant that passes.",
@@ -90,11 +90,6 @@ def run(config: Config, lab: Lab) -> Findings:
             held=held,
         ),
     )
-
-
-def retractions() -> pd.DataFrame:
-    """Verdicts of earlier versions that no longer stand, and why."""
-    return pd.DataFrame(RETRACTED, columns=["claim", "was", "why it was taken back"])
 
 
 def superposes(small: SweepRun) -> pd.DataFrame:
