@@ -178,3 +178,11 @@ def test_leaning_digons_need_a_larger_tolerance():
     leaning = np.stack([np.cos(at), np.sin(at)])
     assert [part.kind for part in geometry(leaning)] == ["other"]
     assert [part.kind for part in geometry(leaning, tolerance=0.2)] == ["digon", "digon"]
+
+
+def test_noisy_polygons_are_one_polygon_each_and_random_directions_are_not():
+    from superscope.measure.weights.geometry import is_one, noisy_polygons
+
+    rng = np.random.default_rng(0)
+    assert all(is_one(W, "pentagon") for W in noisy_polygons(5, 30, rng))
+    assert not any(is_one(W, "pentagon") for W in rng.standard_normal((30, 2, 5)))

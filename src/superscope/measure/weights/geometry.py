@@ -180,6 +180,19 @@ def geometry(
     return sorted(found, key=lambda c: (-c.size, c.features))
 
 
+def is_one(W, name: str, threshold: float = 0.5) -> bool:
+    """Do the represented features of W (hidden, feature) form one polytope of this name, and nothing beside it?"""
+    return [part.kind for part in geometry(W, threshold)] == [name]
+
+
+def noisy_polygons(size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 2, size) the plant of claims about polygons: turned at random, norms .85 to 1.05, every angle off by two
+    degrees."""
+    turn = rng.uniform(0, 2 * np.pi, (count, 1))
+    angle = np.arange(size) * 2 * np.pi / size + turn + np.radians(2) * rng.standard_normal((count, size))
+    return rng.uniform(0.85, 1.05, (count, 1, size)) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
 def _models(W) -> Iterator[tuple[dict, np.ndarray]]:
     """(leading coordinates, W (hidden, feature)) of each model; positions stand in where there are no coordinates."""
     w = unwrap(W)

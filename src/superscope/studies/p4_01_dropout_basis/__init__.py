@@ -37,6 +37,7 @@ from superscope.evidence.tables import arm, arms
 from superscope.evidence.wording import answer, percent
 from superscope.inputs.strata import StratifiedPlan
 from superscope.lab import Lab
+from superscope.measure.weights.geometry import is_one, noisy_polygons
 from superscope.studies.p4_01_dropout_basis import figures as pictures
 from superscope.studies.p4_01_dropout_basis import plants, tables
 from superscope.studies.p4_01_dropout_basis.dropout import dropout_loss, make_masks
@@ -294,16 +295,14 @@ def pentagons(best: np.ndarray, config: Config, lab: Lab) -> pd.DataFrame:
         ss.Bottleneck(5, 2, activation="identity", dropout=max(config.rates)), ss.SparseFeatures(5, density=0.05), seeds=seeds
     )
     linear = lab.train(sweep, ss.Recipe.fast(), name="plane-linear").W.values
-    angle = np.arange(5) * 2 * np.pi / 5 + rng.uniform(0, 2 * np.pi, (len(seeds), 1))
-    angle = angle + np.radians(2) * rng.standard_normal(angle.shape)
-    noisy = rng.uniform(0.85, 1.05, (len(seeds), 1, 5)) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    noisy = noisy_polygons(5, len(seeds), rng)
     named = {"five in two, most dropout": best, "linear model, most dropout": linear, "noisy pentagons": noisy}
     return arms(*(arm(name, seeds, pentagon=[is_pentagon(w) for w in W]) for name, W in named.items()))
 
 
 def is_pentagon(w: np.ndarray) -> bool:
-    """Do the features of w (2, 5) form one pentagon? Norms are ignored: dropout shrinks them."""
-    return [part.kind for part in measure.geometry(w / np.linalg.norm(w, axis=0).max(), threshold=0.5)] == ["pentagon"]
+    """Do the features of w (2, 5) form one pentagon? Norms are taken relative to the largest: dropout shrinks them."""
+    return is_one(w / np.linalg.norm(w, axis=0).max(), "pentagon")
 
 
 def summarise(nets: pd.DataFrame, turned: pd.DataFrame, descent: pd.DataFrame) -> str:

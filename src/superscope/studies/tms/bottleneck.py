@@ -12,6 +12,7 @@ from superscope.evidence.expect import Expect
 from superscope.evidence.findings import Figure, Part
 from superscope.evidence.tables import arm, arms
 from superscope.lab import Lab
+from superscope.measure.weights.geometry import is_one, noisy_polygons
 from superscope.studies.tms.config import Config
 from superscope.sweep import SweepRun
 
@@ -119,10 +120,11 @@ def polygons(run: SweepRun, table: pd.DataFrame, config: Config, lab: Lab) -> Pa
     sparse = table[table.density == table.density.min()]
     flat = ss.Sweep(ss.Bottleneck(5, 2, activation="identity"), ss.SparseFeatures(5, 0.05), seeds=seeds, restarts=4)
     linear = lab.train(flat, config.recipe(2000), name="t2-linear").best("restart")
+    planted = noisy_polygons(5, len(seeds), lab.rng("pentagons"))
     rows = arms(
         arm("ReLU output model", seeds, pentagon=(sparse.geometry == "pentagon").to_numpy()),
-        arm("linear model", seeds, pentagon=[is_pentagon(w) for w in linear.W.values]),
-        arm("noisy pentagons", seeds, pentagon=[is_pentagon(w) for w in noisy_pentagons(len(seeds), lab.rng("pentagons"))]),
+        arm("linear model", seeds, pentagon=[is_one(w, "pentagon") for w in linear.W.values]),
+        arm("noisy pentagons", seeds, pentagon=[is_one(w, "pentagon") for w in planted]),
     )
     shares = table.groupby(["density", "geometry"]).size().div(table.seed.nunique()).rename("share").reset_index()
     best = run.best("seed")
@@ -141,19 +143,6 @@ def polygons(run: SweepRun, table: pd.DataFrame, config: Config, lab: Lab) -> Pa
         ),
     ]
     return Part([rows], figures, {"t2_shares": shares})
-
-
-def is_pentagon(w: np.ndarray) -> bool:
-    """Do the features of W (2, 5) form one pentagon?"""
-    return [part.kind for part in measure.geometry(w)] == ["pentagon"]
-
-
-def noisy_pentagons(count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, 2, 5) the plant of T2: pentagons turned at random, norms .85 to 1.05, every angle off by two degrees or so."""
-    angle = (
-        np.arange(5) * 2 * np.pi / 5 + rng.uniform(0, 2 * np.pi, (count, 1)) + np.radians(2) * rng.standard_normal((count, 5))
-    )
-    return rng.uniform(0.85, 1.05, (count, 1, 5)) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def at_scale(config: Config, lab: Lab) -> tuple[Part, SweepRun]:
