@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from superscope.recover.alignment_search import alignment_search
 from superscope.recover.decoders import ista, nnls, subset_search
 from superscope.recover.interchange import learn_swap, right, swap
 from superscope.recover.sensing import donoho_tanner, half_point, recovery
 
 __all__ = [
-    "alignment_search",
     "donoho_tanner",
     "half_point",
     "ista",

@@ -3,8 +3,8 @@
 `das` learns an orthonormal k-frame F (d, k) by gradient on the patched loss: the state of a base run with the coordinates
 F^T h of a source run in it, h + F F^T (h' - h), must make the model say what the source's value of the variable calls for
 (Geiger et al., arXiv 2303.02536). What counts is the interchange intervention accuracy (IIA) on pairs that were not fitted.
-Nulls: the same search on shuffled wishes, and random frames. Sites of several networks at once, without their frames:
-`alignment_search`; oblique swaps: `interchange.learn_swap`.
+Nulls: the same search on shuffled wishes, and random frames. Oblique swaps:
+`interchange.learn_swap`.
 
 A frame with a high IIA need not be what the model uses. A direction that varies with the variable and is read by nothing, plus
 one that is read and never varies ("dormant"), make together a direction whose patch works (Makelov et al., arXiv 2311.17030).

@@ -10,20 +10,9 @@ nothing about one (Hewitt and Liang, arXiv 1909.03368).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
-
-
-@dataclass(frozen=True)
-class Probes:
-    """Ridge probes of K features. f1 (K,) on held-out inputs at the threshold that was best on the fitted ones; direction
-    (hidden, K); bias (K,)."""
-
-    f1: np.ndarray
-    direction: np.ndarray
-    bias: np.ndarray
 
 
 def _ridge(h: np.ndarray, t: np.ndarray, weight: np.ndarray, penalty: float) -> np.ndarray:
@@ -33,30 +22,6 @@ def _ridge(h: np.ndarray, t: np.ndarray, weight: np.ndarray, penalty: float) -> 
     return np.linalg.solve(
         design.T @ design + penalty * scale * np.eye(design.shape[1]), design.T @ (t * np.sqrt(weight)[:, None])
     )
-
-
-def _f1(scores: np.ndarray, truth: np.ndarray, weight: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """(K,) weighted F1 of scores (P, K) > threshold (K,) against truth (P, K)."""
-    said = scores > threshold
-    hit = (weight[:, None] * (said & truth)).sum(0)
-    return 2 * hit / np.maximum((weight[:, None] * said).sum(0) + (weight[:, None] * truth).sum(0), 1e-12)
-
-
-def linear_probes(
-    h: np.ndarray, truth: np.ndarray, fit: np.ndarray, weight: np.ndarray | None = None, penalty: float = 1e-6
-) -> Probes:
-    """Probe hidden activations h (P, hidden) for K Boolean features, truth (P, K).
-
-    fit: (P,) True for inputs that probes and thresholds may see; the others judge. weight (P,): probability of each input.
-    """
-    w = np.ones(len(h)) if weight is None else np.asarray(weight, dtype=float)
-    found = _ridge(h[fit], truth[fit].astype(float), w[fit], penalty)
-    scores = h @ found[:-1] + found[-1]
-    tried = np.quantile(scores[fit], np.linspace(0.01, 0.99, 99), axis=0)  # (99, K)
-    tried = np.concatenate([tried, np.linspace(scores.min(0), scores.max(0), 60)])
-    quality = np.stack([_f1(scores[fit], truth[fit], w[fit], level) for level in tried])
-    threshold = tried[quality.argmax(0), np.arange(truth.shape[1])]
-    return Probes(_f1(scores[~fit], truth[~fit], w[~fit], threshold), found[:-1], found[-1])
 
 
 def nonlinear_share(
