@@ -143,17 +143,18 @@ def run(config: Config, lab: Lab) -> Findings:
     table = arms(table, learned.drop(columns=["00", "01 or 10", "11"]))
     passed = gate(table, GATE)
     mean = table.groupby("arm").mean(numeric_only=True)
+    claims = judge(table, EXPECTED, passed)
+    verdict = {claim.id: claim.verdict for claim in claims}
     return Findings(
         passed,
-        judge(table, EXPECTED, passed),
+        claims,
         figures(curve, learned),
         {"arms": table, "curve": curve, "retractions": retractions(RETRACTED)},
         answer=answer(
-            "Untrained, {count} ANDs a neuron at {n} inputs; trained neurons share gates and lose exactness for it.",
+            "Untrained, {count} ANDs a neuron; trained neurons {how}, at {loss} of the loss of a gate a neuron.",
             count=mean.loc[RELU, "ANDs per neuron"],
-            n=config.n,
-        ) if mean.loc[TRAINED, "L / L_naive"] < 1 else answer(
-            "Untrained, {count} ANDs a neuron; it is not shown that training shares.", count=mean.loc[RELU, "ANDs per neuron"]
+            how={"supported": "share gates", "refuted": "do not share"}.get(verdict["sharing-pays"], "may share"),
+            loss=mean.loc[TRAINED, "L / L_naive"],
         ),
     )  # fmt: skip
 

@@ -153,14 +153,17 @@ def run(config: Config, lab: Lab) -> Findings:
     table = lab.unit("networks", partial(measured, config, list(lab.seeds(config.seeds))))
     passed = gate(table, GATE)
     mean = table.groupby("arm").mean(numeric_only=True)
+    claims = judge(table, EXPECTED, passed)
+    verdict = {claim.id: claim.verdict for claim in claims}
     return Findings(
         passed,
-        judge(table, EXPECTED, passed),
+        claims,
         figures(table),
         {"arms": table, "yardsticks": yardsticks(config), "retractions": retractions(RETRACTED)},
         answer=answer(
-            "Yes: two layers that share neurons have {share} of the loss of the best hand-out, but {flat} times that of one "
+            "{how}: two layers that share neurons have {share} of the loss of the best hand-out, and {flat} times that of one "
             "layer with as many neurons.",
+            how={"supported": "Yes", "refuted": "No"}.get(verdict["below-hand-out"], "Undecided"),
             share=mean.loc[SHARED, "over the hand-out"],
             flat=mean.loc[SHARED, "over one layer"],
         ),

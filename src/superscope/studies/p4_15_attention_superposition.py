@@ -131,16 +131,19 @@ def run(config: Config, lab: Lab) -> Findings:
     curve = arms(*(measured(config, lab, f"{q}, {h}", q, h).assign(q=q, heads=h) for q, h in config.curve))
     drawn = lab.unit("points", partial(points, config, seeds[0]))
     mean = table.groupby("arm").mean(numeric_only=True)
+    claims = judge(table, EXPECTED, passed)
+    verdict = {claim.id: claim.verdict for claim in claims}
     return Findings(
         passed,
-        judge(table, EXPECTED, passed),
+        claims,
         figures(config, table, curve, drawn),
         {"arms": table, "controls": controls, "curve": curve},
         answer=answer(
-            "{heads} heads do {times} times what they could do one by one: attention is a point in their plane, no switch.",
+            "{heads} heads do {times} times what they could do one by one{how}.",
             heads=config.heads,
             times=mean.loc[SHARED, "per head"],
-        ) if mean.loc[SHARED, "per head"] > 1 else answer("Heads do not share: they learn no more pairs than one by one."),
+            how=": attention is a point in their plane, no switch" if verdict["analog"] == "supported" else "",
+        ),
     )  # fmt: skip
 
 

@@ -126,14 +126,18 @@ def run(config: Config, lab: Lab) -> Findings:
     table = lab.unit("networks", partial(measured, config, seeds))
     passed = gate(table, GATE)
     mean = table.groupby("arm").mean(numeric_only=True)
+    claims = judge(table, EXPECTED, passed)
+    verdict = {claim.id: claim.verdict for claim in claims}
     return Findings(
         passed,
-        judge(table, EXPECTED, passed),
+        claims,
         figures(table),
         {"arms": table, "retractions": retractions(RETRACTED)},
         answer=answer(
-            "A continuum can: a ring's columns multiply as resolution to the {wide}. Power-law data do not: {part} of features "
+            "A continuum {can}: a ring's columns multiply as resolution to the {wide}. Power-law data {do}: {part} of features "
             "are partial.",
+            can={"supported": "can", "refuted": "does not"}.get(verdict["continuum"], "may"),
+            do={"supported": "do", "refuted": "do not"}.get(verdict["fractional"], "may"),
             wide=mean.loc[WIDE, "growth of columns"],
             part=mean.loc[POWER, "fractional"],
         ),
