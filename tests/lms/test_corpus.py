@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from superscope import store
+from superscope import opened, store
 from superscope.lms import corpus
 from superscope.lms.corpus import generated
 from superscope.lms.corpus.generated import SEGMENTS, Document
@@ -227,3 +227,16 @@ def test_the_shipped_sample(tokenizer):
     allowed = ("public domain", "PSF", "BSD", "PostgreSQL", "WordNet", "CC0", "made by superscope")
     assert all(row["licence"].startswith(allowed) for row in facts["sources"])
     assert {d.source for d in documents} == {row["source"] for row in facts["sources"]}
+
+
+def test_the_sample_is_tokenised_once_and_noted_every_time():
+    """What a unit of work opened must be known even when another one has tokenised it before."""
+    tokenizer = Tokenizer.read(store.shipped("models") / "tokenizer.json")
+    seen = []
+    for _ in range(2):
+        with opened.watch() as used:
+            seen.append(corpus.sample(tokenizer))
+        assert [kind for kind, _ in used] == ["text"]
+    assert seen[0] is seen[1]
+    assert not seen[0].tokens.flags.writeable
+    assert corpus.sample(tokenizer, limit_documents=2) is not seen[0]

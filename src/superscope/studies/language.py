@@ -8,7 +8,6 @@ from typing import Any
 from superscope import lms, store
 from superscope.lab import Lab
 from superscope.lms import replicates
-from superscope.lms.corpus.splits import Split
 from superscope.lms.model.language_model import LanguageModel
 
 
@@ -36,18 +35,6 @@ def key(*names: str) -> str:
     """A unit's key that changes with the models' weights and with the shipped text, so that no stale result is used again."""
     text = store.read_json(store.shipped("corpus") / "sample.json")
     return f"{names[0]}-{store.digest([_card(name)['sha256'] for name in names] + [text['sha256']])[:12]}"
-
-
-_KEPT: dict[str, Split] = {}  # by the tokenizer's digest: tokenising the sample takes a second
-
-
-def sample_for(model: LanguageModel) -> Split:
-    """The shipped sample in the tokens of `model`."""
-    digest = model.tokenizer.digest
-    if digest not in _KEPT:
-        _KEPT.clear()
-        _KEPT[digest] = lms.corpus.sample(model.tokenizer)
-    return _KEPT[digest]
 
 
 def published_names(names: Sequence[str], lab: Lab) -> list[str]:

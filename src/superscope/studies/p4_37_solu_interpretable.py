@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from superscope import plots
+from superscope import lms, plots
 from superscope.evidence import stats
 from superscope.evidence.findings import Figure, Findings, Gate
 from superscope.lab import Lab
@@ -87,7 +87,7 @@ PRESETS = {
 
 def judged(model: LanguageModel, units: activations.Units, config: Config, seed: int) -> list[dict[str, Any]]:
     """The rule judge's verdict on every unit, from its top contexts and from contexts of the whole range."""
-    reports = neuroscope.examine(model, _language.sample_for(model), units=units, rows=config.rows, seed=seed)
+    reports = neuroscope.examine(model, lms.corpus.sample(model.tokenizer), units=units, rows=config.rows, seed=seed)
     out = []
     for row in range(len(reports)):
         spread = reports.contexts(row, config.examples, "strata")
@@ -131,7 +131,7 @@ def _loss(model: LanguageModel) -> float:
 
 def validation(name: str, config: Config, seed: int) -> dict[str, Any]:
     """Scores of planted units by their number of concepts, and the threshold and AUC that follow from them."""
-    split = _language.sample_for(load(name))
+    split = lms.corpus.sample(load(name).tokenizer)
     known = planted.concepts(split)
     scores: dict[int, list[Judgement]] = {}
     over: dict[int, list[float]] = {}
@@ -151,7 +151,7 @@ def untrained_gap(name: str) -> float:
     """Loss on the sample of a model's initial tensors, less that of the trained model."""
     trained = load(name)
     start, done = (
-        zoo.genre_losses(model, _language.sample_for(model), 60)["all"] for model in (trained.control("init"), trained)
+        zoo.genre_losses(model, lms.corpus.sample(model.tokenizer), 60)["all"] for model in (trained.control("init"), trained)
     )
     return start - done
 
@@ -163,7 +163,7 @@ def export_cards(names: list[str], config: Config, lab: Lab) -> dict[str, Any]:
         model = load(name)
         which = chosen(model, config, lab.seed)[: config.cards]
         units = activations.neurons(model, 0, which)
-        found = neuroscope.examine(model, _language.sample_for(model), units=units, rows=config.rows, seed=lab.seed)
+        found = neuroscope.examine(model, lms.corpus.sample(model.tokenizer), units=units, rows=config.rows, seed=lab.seed)
         reports[name] = found
     cards.export(reports, lab.folder / "cards", per_arm=config.cards, seed=lab.seed)
     return {"cards": "cards/cards.html", "models": len(names)}

@@ -195,7 +195,7 @@ def partners(model: LanguageModel, config: Config) -> dict[str, str]:
 
 def examine(model: LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:
     """One row per arm of one model. Everything is loaded here, so that the unit knows the weights of all."""
-    rows = language.sample_for(model).rows(model.n_ctx, limit=config.rows, seed=lab.seed)
+    rows = lms.corpus.sample(model.tokenizer).rows(model.n_ctx, limit=config.rows, seed=lab.seed)
     if model.origin == "published":
         yield from compare([(MATCHED, model, lms.load(config.published[1]), 0)], rows, config, lab)
         return

@@ -13,7 +13,6 @@ from superscope.lms.corpus.tokenizer import CHAR_CLASSES
 from superscope.lms.corpus.wordclasses import forms, word_classes
 from superscope.measure.activations import heads
 from superscope.measure.weights import circuits
-from superscope.studies import language
 from superscope.studies.p4_21_induction_token_code.setting import LEADING, MARGIN
 
 
@@ -24,7 +23,7 @@ class Words:
     """
 
     def __init__(self, model: lms.LanguageModel, rng: np.random.Generator, draws: int) -> None:
-        text = language.sample_for(model)
+        text = lms.corpus.sample(model.tokenizer)
         self.pieces = model.tokenizer.pieces
         self.count = np.bincount(text.tokens, minlength=len(self.pieces))[: len(self.pieces)]
         self.classes = word_classes(text)
