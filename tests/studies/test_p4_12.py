@@ -41,7 +41,9 @@ def test_empty_inputs_have_no_label():
 
 def test_accuracy_of_planted_heads():
     config = study.Config(features=5, width=5)
-    assert study.accuracy(np.stack([np.eye(5), np.zeros((5, 5))]), config, 0) == pytest.approx([1, 0.2], abs=0.03)
+    assert study.accuracy(np.stack([np.eye(5), np.zeros((5, 5))]), np.zeros((2, 5)), config, 0) == pytest.approx(
+        [1, 0.2], abs=0.03
+    )
 
 
 SEEDS, RULES = range(3), {row.id: Rule.parse(row.rule) for row in study.EXPECTED}
@@ -77,9 +79,16 @@ def test_planted_label_layers_and_crowds():
     assert all(map(RULES["cliff"].holds, share - study.producible(projected, 2)))
     random = np.random.default_rng(0).standard_normal(full.shape)
     assert study.producible(random, 2).max() < 0.99
-    crowd, few = study.winners(plants.crowd(30, 3, SEEDS)) * 30, study.kept(plants.few(30, 3, SEEDS), -0.1)
+    none = np.zeros((len(SEEDS), 30))
+    crowd, few = study.kept(plants.crowd(30, 3, SEEDS), none), study.kept(plants.few(30, 3, SEEDS), none)
     assert all(map(RULES["keeps-more"].holds, crowd - few))
     assert few.max() <= 12
+
+
+def test_a_bias_that_drowns_a_feature_is_seen():
+    w, b = np.eye(4)[None], np.array([[0.0, 0, 0, 3]])
+    assert study.kept(w, 0 * b).tolist() == [4]
+    assert study.kept(w, b).tolist() == [1]
 
 
 def test_contract_on_a_small_run(tmp_path: Path):

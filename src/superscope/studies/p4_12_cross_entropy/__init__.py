@@ -250,14 +250,15 @@ def census_rows(config: Config, lab: Lab, shares: dict[str, np.ndarray]) -> pd.D
 
 
 class Head(nn.Module):
-    """Tied softmax bottleneck, logits W^T W x. x (P, n) -> (P, n)."""
+    """Tied bottleneck with a bias, logits W^T W x + b. x (P, n) -> (P, n)."""
 
     def __init__(self, n: int, m: int) -> None:
         super().__init__()
         self.W = nn.Parameter(torch.randn(m, n) * (2 / (n + m)) ** 0.5)
+        self.b = nn.Parameter(torch.zeros(n))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x @ self.W.T @ self.W
+        return x @ self.W.T @ self.W + self.b
 
 
 def one_hot(t: torch.Tensor) -> torch.Tensor:
@@ -276,45 +277,52 @@ def brier_score(y: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tens
 
 
 def squared_error(y: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(P,) squared error of y (P, n) itself."""
-    return ((y - one_hot(t)) ** 2).sum(-1) * (t.sum(-1) > 0)
+    """(P,) squared error of ReLU(y), y (P, n): the head that this loss is used with. Without the ReLU it keeps fewer features
+    than an untrained head."""
+    return ((torch.relu(y) - one_hot(t)) ** 2).sum(-1) * (t.sum(-1) > 0)
 
 
 LOSSES = {"cross-entropy": cross_entropy, "Brier score": brier_score, "squared error": squared_error}
 
 
-def stored(config: Config, lab: Lab) -> dict[str, np.ndarray]:
-    """C: {loss: W (seed, m, n)} of the same head on the same labels."""
+def stored(config: Config, lab: Lab) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """C: {loss: (W (seed, m, n), b (seed, n))} of the same head on the same labels, and "untrained"."""
     inputs, seeds = ss.SparseFeatures(config.features, config.density), lab.seeds(config.seeds)
     recipe = ss.Recipe.fast(steps=config.feature_steps, points=128)
     size = {"n": config.features, "m": config.width}
     out = {}
-    for name, loss in LOSSES.items():
-        toy = ss.ModuleToy(Head, size, loss=loss, name=name.replace(" ", "-"))
-        run = lab.train(ss.Sweep(toy, inputs, seeds=seeds), recipe, name=f"largest-{name.replace(' ', '-')}")
-        out[name] = run.data["W"].transpose("seed", ...).values
+    for name, loss in (LOSSES | {"untrained": cross_entropy}).items():
+        key = name.replace(" ", "-")
+        sweep = ss.Sweep(ss.ModuleToy(Head, size, loss=loss, name=key), inputs, seeds=seeds)
+        run = lab.train(sweep, recipe.replace(steps=0) if name == "untrained" else recipe, name=f"largest-{key}")
+        W, b = (run.data[part].transpose("seed", ...).values for part in ("W", "b"))
+        out[name] = W, b
     return out
 
 
-def accuracy(w: np.ndarray, config: Config, seed: int) -> np.ndarray:
+def logits(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(seed, P, n) of inputs x (P, n)."""
+    return np.einsum("smi,smj,pj->spi", w, w, x, optimize=True) + b[:, None]
+
+
+def kept(w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(seed,) features whose own logit is the largest when they alone are on, at 1."""
+    n = w.shape[2]
+    return (logits(w, b, np.eye(n)).argmax(-1) == np.arange(n)).sum(-1).astype(float)
+
+
+def accuracy(w: np.ndarray, b: np.ndarray, config: Config, seed: int) -> np.ndarray:
     """(seed,) share of inputs with something on whose largest feature has the largest logit."""
     x = ss.SparseFeatures(config.features, config.density).draw(np.random.default_rng([seed, 412]), 4000)
     x = x[x.any(1)]
-    said = np.einsum("smi,smj,pj->spi", w, w, x, optimize=True).argmax(-1)
-    return (said == x.argmax(-1)).mean(-1)
+    return (logits(w, b, x).argmax(-1) == x.argmax(-1)).mean(-1)
 
 
-def kept(w: np.ndarray, b: np.ndarray | float) -> np.ndarray:
-    """(seed,) features whose own output, ReLU(W^T W x + b), is the largest and above 0 when they alone are on."""
-    y = np.maximum(np.swapaxes(w, 1, 2) @ w + np.broadcast_to(b, (len(w), w.shape[2]))[:, None], 0)
-    return ((y.argmax(-1) == np.arange(w.shape[2])) & (y.max(-1) > 0)).sum(-1).astype(float)
-
-
-def kept_rows(config: Config, lab: Lab, w: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Per loss and seed: features that win when they alone are on, and accuracy."""
+def kept_rows(config: Config, lab: Lab, heads: dict[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """Per loss and seed: features that win when they alone are on, and accuracy; the same untrained, and by hand."""
     seeds, half, size = lab.seeds(config.seeds), config.seeds // 2, (config.features, config.width)
-    wins = {name: winners(one) * config.features for name, one in w.items()}
-    right = {name: accuracy(one, config, lab.seed) for name, one in w.items()}
+    wins = {name: kept(*head) for name, head in heads.items()}
+    right = {name: accuracy(*head, config, lab.seed) for name, head in heads.items()}
     low, gap = wins["squared error"], wins["cross-entropy"].mean() - wins["squared error"].mean() or np.nan
     part = {name: (np.roll(found, 0 if name == "Brier score" else 1) - low) / gap for name, found in wins.items()}
     halves = [
@@ -322,13 +330,14 @@ def kept_rows(config: Config, lab: Lab, w: dict[str, np.ndarray]) -> pd.DataFram
         for name in ("cross-entropy", "squared error")
         for which, some in (("half", slice(half)), ("other half", slice(half, 2 * half)))
     ]
+    none = np.zeros((len(seeds), config.features))
     return arms(
-        *(arm(name, seeds, kept=wins[name], accuracy=right[name]) for name in ("cross-entropy", "squared error")),
+        *(arm(name, seeds, kept=wins[name], accuracy=right[name]) for name in wins if name != "Brier score"),
         arm("Brier score", seeds, kept=wins["Brier score"], accuracy=right["Brier score"], part=part["Brier score"]),
         *(arm(f"{name}, shifted seeds", seeds, part=part[name]) for name in ("cross-entropy", "squared error")),
         *halves,
-        arm("planted crowd", seeds, kept=winners(plants.crowd(*size, seeds)) * config.features),
-        arm("planted few", seeds, kept=kept(plants.few(*size, seeds), -0.1)),
+        arm("planted crowd", seeds, kept=kept(plants.crowd(*size, seeds), none)),
+        arm("planted few", seeds, kept=kept(plants.few(*size, seeds), none)),
     )
 
 
@@ -356,7 +365,7 @@ def summarise(config: Config, table: pd.DataFrame) -> str:
         f"layer can produce {mean.share['rank 2k']:.0%} of the sets of {config.active} labels at rank 2k and "
         f"{mean.share['rank 2k+1']:.0%} at 2k + 1. Features kept of {config.features} in {config.width} dimensions, "
         "and share of inputs named rightly: "
-        + "; ".join(f"{name} {mean.kept[name]:.3g}, {mean.accuracy[name]:.2f}" for name in LOSSES)
+        + "; ".join(f"{name} {mean.kept[name]:.3g}, {mean.accuracy[name]:.2f}" for name in [*LOSSES, "untrained"])
         + "."
     )
 
