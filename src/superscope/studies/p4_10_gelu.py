@@ -111,7 +111,8 @@ EXPECTED = [
         "fewer-features", "At the sparsest density GELU gives a feature at least 1.5 times the dimensions that ReLU gives it",
         "star", ">= 1.5", of="GELU / ReLU", null="ReLU, half / ReLU, other half", plant="every second feature removed / ReLU",
         why="Null: ReLU networks of other seeds. Plant: ReLU networks with half of the features cut out, 5 % noise.",
-        note="D* = m / ||W||^2. The largest effect of the page; no claim was about it until a review.",
+        note="D* = m / ||W||^2, which shorter norms raise as fewer features do: how many are represented is in the table. "
+        "The largest effect of the page; no claim was about it until a review.",
     ),
     Expect(
         "just-smoother", "GELU is just smoother: no more named phases and polytope levels differ between GELU and ReLU than "
@@ -319,12 +320,14 @@ def stars(star: np.ndarray, large: SweepRun, config: Config, seeds: range, lab: 
     """D* at the sparsest density by activation; star (sharpness, seed)."""
     gelu, relu = ends(config)
     half, rng = len(seeds) // 2, lab.rng("features cut out")
+    sparsest = large.sel(density=float(large.density.values[-1])).W
+    features = measure.features_represented(sparsest).transpose("sharpness", "seed").values
     W = large.sel(sharpness=config.sharpness[relu], density=float(large.density.values[-1])).W
     W = W.transpose("seed", "hidden", "feature").values * (1 + 0.05 * rng.standard_normal(W.shape))
     W[..., ::2] = 0
     return arms(
-        arm("GELU", seeds, star=star[gelu]),
-        arm("ReLU", seeds, star=star[relu]),
+        arm("GELU", seeds, star=star[gelu], features=features[gelu]),
+        arm("ReLU", seeds, star=star[relu], features=features[relu]),
         arm("ReLU, half", seeds[:half], star=star[relu][:half]),
         arm("ReLU, other half", seeds[:half], star=star[relu][half : 2 * half]),
         arm("every second feature removed", seeds, star=W.shape[1] / (W**2).sum((1, 2))),

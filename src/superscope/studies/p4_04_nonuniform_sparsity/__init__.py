@@ -214,7 +214,7 @@ def notes(config: Config, arms: dict[str, Arm], norms: pd.DataFrame, classes: pd
     digons = arms["density"].loss[..., 1]
     theory = digon_theory(arms["density"].relative, config.base)[:, None]
     miss = 100 * float(np.nanmax(np.abs(digons / theory - 1))) if np.isfinite(digons).any() else np.nan
-    errors, both = norms.mean(), measured.shared_conditions(classes)
+    errors, both, rarer = norms.mean(), measured.shared_conditions(classes), measured.much_rarer(classes)
     return {
         "pentagon-snaps": f"Density of the others: {config.base:g}. The losses of the digons agree with their closed form "
         f"within {miss:.1f} %. The crossing moves with the base density: {bases}. If the importance of the feature is lowered "
@@ -222,6 +222,9 @@ def notes(config: Config, arms: dict[str, Arm], norms: pd.DataFrame, classes: pd
         "norm-bias": f"Other forms miss by {100 * errors['sqrt 1/(1-|b|)']:.1f} % (the same for the squared norm), "
         f"{100 * errors['sqrt(1+|b|)']:.1f} % (response of 1 to an input of 1) and {100 * errors['least squares']:.1f} % "
         "(best response to the feature alone).",
+        "rare-share-with-rare": f"Effect: {rarer.effect.mean():+.3f} of all squared interference "
+        f"({rarer['budget effect'].mean():+.3f} when each feature's whole interference is held fixed, which a class that "
+        "merely interferes more cannot fake).",
         "rare-share-with-common": f"Effect: {both.effect.mean():+.3f} of all squared interference "
         f"({both['budget effect'].mean():+.3f} when each feature's whole interference is held fixed).",
     }

@@ -41,7 +41,7 @@ def class_rows(classes: pd.DataFrame, hidden: int, per_class: int) -> pd.DataFra
         ),
         mean_arm("unequal density", shared_conditions(classes), z="z"),
         mean_arm("equal density", flat, z="z"),
-        mean_arm("much rarer, equal impact", impact[(impact.ratio <= 0.1) & (impact.density == impact.density.max())], z="z"),
+        mean_arm("much rarer, equal impact", much_rarer(classes), z="z"),
     )  # fmt: skip
 
 
@@ -49,6 +49,12 @@ def shared_conditions(classes: pd.DataFrame) -> pd.DataFrame:
     """Rows at equal importance in whose condition at least half of the rare features are represented."""
     uneven = classes[(classes.importance == "equal importance") & (classes.ratio < 1)]
     return uneven[uneven.groupby(CONDITION)["represented rare"].transform("mean") >= 0.5]
+
+
+def much_rarer(classes: pd.DataFrame) -> pd.DataFrame:
+    """Rows at equal impact with a tenth of the density or less, at the densest common class."""
+    impact = classes[(classes.importance == "equal impact") & (classes.ratio <= 0.1)]
+    return impact[impact.density == impact.density.max()]
 
 
 def planted_small(curves: tuple[np.ndarray, np.ndarray], pentagons: Arm, seeds: range) -> pd.DataFrame:
