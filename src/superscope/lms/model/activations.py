@@ -48,7 +48,7 @@ from superscope.lms.model.language_model import LanguageModel, ModelError, rows_
 __all__ = [
     "CoActivation", "Consumer", "Correlation", "FiringSample", "Histogram", "LabelCounts", "LabelSums", "Moments",
     "MomentsResult", "Strata", "StrataSample", "Top", "TopDocuments", "Units", "Windows", "bin_edges", "directions",
-    "encoder", "neurons", "scan", "split_labels",
+    "encoder", "neurons", "scan", "split_labels", "values",
 ]  # fmt: skip
 
 _VALUES = 1 << 22  # activations held at once, over all unit sets
@@ -166,6 +166,22 @@ def scan(
                 saved.save(consumers, done)
                 last = time.monotonic()
     return {name: consumer.result() for name, consumer in consumers.items()}
+
+
+def values(model: LanguageModel, rows: Rows, units: Units | str | Mapping[str, Units | str]) -> dict[str, Tensor]:
+    """What `units` are at every token of a few rows, in one pass: name -> (token, unit) float32, without the BOS of each row.
+
+    Takes unit sets as `scan` does, and raises what it raises; all is held in memory.
+    """
+    sets = units if isinstance(units, Mapping) else {"units": units}
+    named = {name: Units(one, lambda value: value, one) if isinstance(one, str) else one for name, one in sets.items()}
+    tokens = rows_to_tensor(rows.tokens)
+    plan = _plan(model, named)
+    for one in plan:
+        one.model.check_tokens(tokens)
+    with torch.inference_mode():
+        found = _flat(_read(plan, tokens), rows.place, 0)
+    return {name: value.clone() for name, value in found.items()}
 
 
 @dataclass

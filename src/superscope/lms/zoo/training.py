@@ -11,7 +11,6 @@ before any text: without it none form in tens of millions of tokens. See `Recipe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from superscope import store
+from superscope import checkpoint, store
 from superscope.lms.corpus.splits import CorpusError
 from superscope.lms.model.transformer import Shape, Transformer, initialise
 from superscope.lms.shelf import ModelError
@@ -291,42 +290,19 @@ def _parameters(optimiser: torch.optim.Optimizer) -> Iterator[tuple[int, Tensor]
 
 
 def _checkpoint(folder: Path, identity: dict[str, Any], model: Transformer, optimiser: torch.optim.AdamW, state: State) -> None:
-    import safetensors.torch
-
-    tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for number, parameter in _parameters(optimiser):
         for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser.{number}.{key}"] = value.detach().cpu().contiguous()
-    document = json.dumps({"identity": identity, "state": asdict(state)})
-    # All in one file: never torn, and one checksum for the whole of it.
-    data = safetensors.torch.save(tensors, metadata={"document": document, "sha256": _digest(document, tensors)})
-    store.atomic_write_bytes(folder / CHECKPOINT, data)
-
-
-def _digest(document: str, tensors: Mapping[str, Tensor]) -> str:
-    seen = hashlib.sha256(document.encode())
-    for name, value in sorted(tensors.items()):
-        seen.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        seen.update(value.numpy().tobytes())
-    return seen.hexdigest()
+            tensors[f"optimiser.{number}.{key}"] = value
+    checkpoint.write(folder / CHECKPOINT, {"identity": identity, "state": asdict(state)}, tensors)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], State, dict[str, Tensor]]:
     """Identity, state and tensors of a checkpoint; ModelError when it is not, to the bit, what was written."""
-    import safetensors.torch
-
-    path = folder / CHECKPOINT
-    data = store.read_bytes(path)
     try:
-        length = int.from_bytes(data[:8], "little")
-        kept = json.loads(data[8 : 8 + length])["__metadata__"]
-        tensors = safetensors.torch.load(data)
-        whole = _digest(kept["document"], tensors) == kept["sha256"]
-    except Exception as error:  # a flipped bit can make any of them fail; safetensors raises its own kinds
-        raise ModelError(f"{path} is damaged ({error}): remove it to train from the start") from None
-    if not whole:
-        raise ModelError(f"{path} is damaged (its checksum does not match): remove it to train from the start")
-    document = json.loads(kept["document"])
+        document, tensors = checkpoint.read(folder / CHECKPOINT)
+    except store.StoreError as error:
+        raise ModelError(f"{error}: remove it to train from the start") from None
     state = State(**document["state"])
     state.losses = [(int(a), float(b)) for a, b in state.losses]
     return document["identity"], state, tensors
