@@ -12,8 +12,8 @@ from superscope import catalogue, studies
 NUMBERS = [f"4.{n}" for n in range(1, 46)]
 
 
-def test_all_45_problems_and_the_reproduction_in_order():
-    assert list(catalogue.problems()) == ["tms", *NUMBERS]
+def test_all_45_problems_and_the_named_studies_in_order():
+    assert list(catalogue.problems()) == ["tms", "sae-toys", "sae-lms", "spd", *NUMBERS]
 
 
 def test_slugs_are_unique_and_fit_a_file_name():

@@ -103,9 +103,9 @@ def test_show_after_run(run):
 
 def test_problems_as_table_json_and_csv(run):
     run("run", "4.7")
-    assert "1 of 46 built" in run("problems")[1]
+    assert "1 of 49 built" in run("problems")[1]
     rows = {row["number"]: row for row in json.loads(run("problems", "--json")[1])}
-    assert len(rows) == 46
+    assert len(rows) == 49
     assert rows["4.7"]["verdict"] == "2 supported, 1 refuted, 1 undecided"
     assert (rows["4.9"]["built"], rows["4.9"]["verdict"], rows["4.2"]["difficulty"]) == (False, "", "B-C*")
     table = list(csv.DictReader(io.StringIO(run("problems", "--csv")[1])))
@@ -157,7 +157,7 @@ def test_atlas(run, tmp_path):
     run("run", "4.7")
     code, out, _ = run("atlas", "--out", str(tmp_path / "site"))
     assert code == 0
-    assert "46 pages, 1 with findings" in out
+    assert "49 pages, 1 with findings" in out
     assert (tmp_path / "site" / "4.7.html").exists()
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``superscope problems | run | show | atlas | zoo | corpus | neuroscope | doctor``.
+"""The command line: ``superscope problems | run | show | atlas | zoo | sae | corpus | neuroscope | doctor``.
 
 ``run`` adds the fields of the chosen study's Config to its own options.
 A mistake of the user is one line on stderr that quotes the input and says what would have worked, and exit code 2.
@@ -32,6 +32,7 @@ from superscope.cli.options import (
     Record,
     Replicate,
     Run,
+    Sae,
     Seal,
     Show,
     Zoo,
@@ -50,6 +51,7 @@ commands:
   replicate   do the verdicts hold on fresh seeds? superscope replicate 4.7 --seeds 5
   atlas       the site of all findings: superscope atlas --open
   zoo         the bundled language models
+  sae         sparse autoencoders: superscope sae train gelu-1l-mini --site mlp-out
   neuroscope  what makes each neuron fire: superscope neuroscope gelu-1l-mini
   corpus      build the labelled corpus: superscope corpus build
   doctor      what this machine can run, and what is missing
@@ -147,6 +149,12 @@ def _neuroscope(args: Neuroscope) -> int:
     return cli_neuroscope.neuroscope(args)
 
 
+def _sae(args: Sae) -> int:
+    from superscope.cli import autoencoders
+
+    return autoencoders.sae(args)
+
+
 def _doctor(args: Doctor) -> int:
     checks = doctor.examine(args.out)
     terminal.print_checks(Console(), checks)
@@ -160,6 +168,7 @@ COMMANDS: dict[str, tuple[type, Any]] = {
     "replicate": (Replicate, cli_studies.replicate),
     "atlas": (Atlas, _atlas),
     "zoo": (Zoo, cli_models.zoo),
+    "sae": (Sae, _sae),
     "corpus": (Corpus, cli_models.corpus),
     "neuroscope": (Neuroscope, _neuroscope),
     "doctor": (Doctor, _doctor),

@@ -199,6 +199,61 @@ class Corpus:
 
 
 @dataclass
+class Sae:
+    """Sparse autoencoders: train one, list those that are bundled, look at one in a folder.
+
+    Examples: superscope sae train gelu-1l-mini --site mlp-out --architecture topk --k 16,
+    superscope sae train gelu-1l-mini --architecture jumprelu --l0 16 --width 2048 --steps 4000, superscope sae list,
+    superscope sae show gelu-1l-mini/mlp-out-topk, superscope sae show saes-trained/my-sae
+
+    A training that was interrupted goes on where it stopped. What it writes is in SAELens 6 format: SAELens opens it too.
+    """
+
+    action: tyro.conf.Positional[Literal["train", "list", "show"]]
+    """train one on a model, list the bundled ones, or show one"""
+    target: tyro.conf.Positional[str | None] = None
+    """train: a model (see superscope zoo). show: a bundled SAE or a folder"""
+    site: str = "mlp-out"
+    """resid-pre, resid-mid, resid-post, attn-out, mlp-out, neurons, or the name of a hook"""
+    layer: int = 0
+    """which layer's site"""
+    architecture: Literal["l1", "topk", "batch-topk", "jumprelu", "gated", "matryoshka", "skip-transcoder"] = "topk"
+    """which kind; a skip-transcoder goes from what the MLP reads to what it writes"""
+    width: int = 1536
+    """number of latents"""
+    k: float | None = None
+    """latents on per token, of the topk kinds, matryoshka and skip-transcoder (default: 16)"""
+    l0: float | None = None
+    """latents wanted on per token, of jumprelu (default: 16)"""
+    l1: float | None = None
+    """weight of the penalty, of l1 and gated (default: 1)"""
+    freeze: Literal["nothing", "decoder", "soft decoder", "encoder"] = "nothing"
+    """what stays as it started: the controls that a trained one must beat"""
+    control: Literal["none", "init", "shuffled"] = "none"
+    """train on the model without what training put there"""
+    corpus: str = "sample"
+    """`sample`: half of the shipped text, tried on the other half; or a folder made with superscope corpus build"""
+    steps: int = 3000
+    """steps of Adam"""
+    batch: int = 2048
+    """tokens a step"""
+    lr: float = 1e-3
+    """learning rate"""
+    seed: int = 0
+    """of the initial dictionary and the order of the text"""
+    out: Path = Path("saes-trained")
+    """where SAEs and their unfinished trainings are kept"""
+    name: str | None = None
+    """name of the folder (default: MODEL-SITE-ARCHITECTURE)"""
+    half: bool = False
+    """store weights in float16"""
+    json: bool = False
+    """print JSON"""
+    quiet: bool = False
+    """no progress bar"""
+
+
+@dataclass
 class Neuroscope:
     """What makes every neuron of a layer fire: top documents, the whole range, labels, tokens, logits, the best short rule.
 

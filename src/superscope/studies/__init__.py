@@ -1,5 +1,5 @@
-"""One file (or folder of chapters) per problem: ``p4_07_binary_features.py`` is problem 4.7, ``tms`` the reproduction of
-Elhage et al. 2022.
+"""One file (or folder of chapters) per problem: ``p4_07_binary_features.py`` is problem 4.7. ``tms`` is the reproduction of
+Elhage et al. 2022; ``sae_toys``, ``sae_lms`` and ``spd`` ask whether features can be taken out of superposition.
 
 Studies are found by file name, so listing them imports none of them. A number outside the catalogue needs nothing else: its
 title, question and tips are in the module.
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["UnknownProblemError", "built", "find", "get", "problems"]
 
+NAMED = {"tms": "tms", "sae_toys": "sae-toys", "sae_lms": "sae-lms", "spd": "spd"}  # module -> name, in the catalogue's order
 _FILE = re.compile(r"p(\d+)_(\d+)_(\w+)")
 
 
 def _problem(module_name: str) -> str | None:
-    if module_name == "tms":
-        return "tms"
+    if module_name in NAMED:
+        return NAMED[module_name]
     match = _FILE.fullmatch(module_name)
     return f"{int(match[1])}.{int(match[2])}" if match else None
 
 
 def _order(problem: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in problem.split(".")) if problem != "tms" else (0,)
+    names = list(NAMED.values())
+    return (0, names.index(problem)) if problem in names else tuple(int(part) for part in problem.split("."))
 
 
 def _modules() -> dict[str, str]:

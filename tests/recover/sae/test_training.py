@@ -49,6 +49,18 @@ def test_a_family_is_its_members(tmp_path):
     torch.testing.assert_close(family[-1].sae.decoder, alone.sae.decoder, rtol=1e-4, atol=1e-5)
 
 
+def test_settings_that_are_not_a_members_own_are_trained_apart():
+    recipe = sae.Recipe(steps=30)
+    config = sae.Matryoshka(width=16, k=2, prefixes=(0.25,))
+    over = {"balance": [0.0, 1.0], "prefixes": [(0.25,), (0.5,)]}
+    apart = sae.train(SOURCE, config, over=over, recipe=recipe)
+    torch.testing.assert_close(apart[0].sae.decoder, apart[1].sae.decoder)  # without weight the prefix says nothing
+    assert not torch.allclose(apart[1].sae.decoder, apart[2].sae.decoder)
+    assert not torch.allclose(apart[2].sae.decoder, apart[3].sae.decoder)
+    (alone,) = sae.train(SOURCE, sae.Matryoshka(width=16, k=2, prefixes=(0.5,)), recipe=recipe)
+    assert torch.equal(apart[-1].sae.decoder, alone.sae.decoder)
+
+
 def test_every_seed_may_have_data_of_its_own():
     both = sae.Samples(lambda step: torch.stack([draw(step), draw(step + 10**6)]), "two streams")
     one, two = sae.train(both, sae.TopK(width=16, k=2), seeds=2, recipe=sae.Recipe(steps=20))
@@ -94,7 +106,7 @@ def test_what_cannot_be_trained_is_said(tmp_path):
     sae.train(SOURCE, config, recipe=recipe, folder=tmp_path, stop_after=3)
     with pytest.raises(UserError, match="other SAEs or of other data"):
         sae.train(SOURCE, sae.TopK(width=16, k=3), recipe=recipe, folder=tmp_path)
-    path = tmp_path / "width-16" / "training.safetensors"
+    (path,) = tmp_path.glob("width-16-*/training.safetensors")
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(bytes(data))

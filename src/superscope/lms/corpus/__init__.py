@@ -7,16 +7,18 @@ from superscope.lms.corpus.splits import (
     Rows,
     Split,
     cached_tokens,
+    halves,
     load,
     read_documents,
     read_manifest,
     sample,
     sample_folder,
+    stream_rows,
     tokenise,
     write_documents,
 )
 
 __all__ = [
-    "SPLITS", "CorpusError", "Rows", "Split", "build", "cached_tokens", "load", "own_source", "read_documents", "read_manifest",
-    "sample", "sample_folder", "tokenise", "write_documents",
+    "SPLITS", "CorpusError", "Rows", "Split", "build", "cached_tokens", "halves", "load", "own_source", "read_documents",
+    "read_manifest", "sample", "sample_folder", "stream_rows", "tokenise", "write_documents",
 ]  # fmt: skip

@@ -122,6 +122,26 @@ class Split:
         return Split(tokens, segment, previous, gold, renumber[self.document[mask]], table, self.tokenizer)
 
 
+def halves(split: Split, n_ctx: int, seed: int = 0, limit: int | None = None) -> tuple[Rows, Rows]:
+    """Rows of one random half of the documents to fit on, and at most `limit` rows of the other half to try it on."""
+    first = np.random.default_rng([seed, 11]).random(len(split.documents)) < 0.5
+    return split.only(first).rows(n_ctx), split.only(~first).rows(n_ctx, limit=limit, seed=seed)
+
+
+def stream_rows(tokens: np.ndarray, n_ctx: int, bos: int) -> Rows:
+    """A stream of token ids (see `cached_tokens`) as rows, in the ids' own type. No labels belong to it: `place` says where BOS
+    is (-1) and nothing else (0).
+    """
+    count = len(tokens) // (n_ctx - 1)
+    if not count:
+        raise CorpusError(f"the text has {len(tokens)} tokens, fewer than one row of {n_ctx}; add text or shorten the context")
+    out = np.full((count, n_ctx), bos, dtype=tokens.dtype)
+    out[:, 1:] = tokens[: count * (n_ctx - 1)].reshape(count, n_ctx - 1)
+    place = np.zeros(n_ctx, dtype=np.int64)
+    place[0] = -1
+    return Rows(out, np.broadcast_to(place, out.shape))
+
+
 def tokenise(documents: Sequence[Document], tokenizer: Tokenizer) -> Split:
     """Documents to a `Split`. Raises CorpusError when there is no document."""
     if not documents:

@@ -68,6 +68,7 @@ class Architecture:
     summary: ClassVar[str]
     inside: ClassVar[bool] = True  # b_dec is taken off the input (an autoencoder; not a transcoder)
     unit: ClassVar[bool] = True  # decoder rows are kept at norm 1
+    own: ClassVar[tuple[str, ...]] = ()  # settings in which members trained side by side may differ; read by `column`
 
     width: int
     freeze: Freeze = "nothing"

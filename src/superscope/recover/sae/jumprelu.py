@@ -28,6 +28,7 @@ class JumpReLU(Architecture):
 
     name: ClassVar[str] = "jumprelu"
     summary: ClassVar[str] = "a learned threshold for every latent, steered to an L0"
+    own: ClassVar[tuple[str, ...]] = ("l0", "penalty", "bandwidth")
 
     l0: float = 32
     penalty: float = 1.0

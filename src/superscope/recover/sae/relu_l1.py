@@ -30,6 +30,7 @@ class L1(Architecture):
     name: ClassVar[str] = "l1"
     summary: ClassVar[str] = "ReLU and an L1 penalty weighted by decoder norms (April 2024 recipe)"
     unit: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ("l1",)
 
     l1: float = 1e-2
 

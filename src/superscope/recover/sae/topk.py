@@ -27,6 +27,7 @@ class TopK(Architecture):
     name: ClassVar[str] = "topk"
     summary: ClassVar[str] = "the k largest pre-activations of every sample, dead latents revived by AuxK"
     unit: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ("k",)
 
     k: float = 32
     aux: float = 1.0

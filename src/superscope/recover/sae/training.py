@@ -3,9 +3,9 @@
     family = sae.train(stream, sae.TopK(width=2048), over={"k": [16, 32, 64]}, seeds=3, recipe=sae.Recipe(steps=5000))
     family[0].config, family[0].seed, family[0].sae
 
-Members of one width share every matrix product. Inputs are scaled so that the mean squared distance from their mean is their
-number of dimensions (about the mean, unlike Anthropic's recipe: a large mean would make the same penalty weigh more); what
-comes out reads raw activations.
+Members that differ in nothing but sparsity and seed share every matrix product. Inputs are scaled so that the mean squared
+distance from their mean is their number of dimensions (about the mean, unlike Anthropic's recipe: a large mean would make the
+same penalty weigh more); what comes out reads raw activations.
 """
 
 from __future__ import annotations
@@ -110,15 +110,16 @@ def train(
         raise UserError("no seeds to train")
     configs = _grid(config, over or {})
     out: dict[tuple[int, int], Trained] = {}
-    by_width: dict[int, list[int]] = {}
+    together: dict[str, list[int]] = {}
     for place, one in enumerate(configs):
-        by_width.setdefault(one.width, []).append(place)
-    for turn, (width, places) in enumerate(by_width.items()):
+        shared = {name: value for name, value in asdict(one).items() if name not in one.own}
+        together.setdefault(f"width-{one.width}-{store.digest(shared)[:8]}", []).append(place)
+    for turn, (key, places) in enumerate(together.items()):
         family = [(place, seed) for place in places for seed in numbers]
-        inner = None if folder is None else Path(folder) / f"width-{width}"
+        inner = None if folder is None else Path(folder) / key
 
         def say(done: int, total: int, text: str, turn: int = turn) -> None:
-            progress(turn * recipe.steps + done, len(by_width) * recipe.steps, text)
+            progress(turn * recipe.steps + done, len(together) * recipe.steps, text)
 
         trained = _train_family(
             source, [configs[place] for place, _ in family], [seed for _, seed in family], numbers, recipe, start, inner,
@@ -140,7 +141,7 @@ def _grid(config: Architecture, over: Mapping[str, Sequence[Any]]) -> list[Archi
 
 
 class _Family:
-    """Parameters, moments and memory of members of one width."""
+    """Parameters, moments and memory of members that train together."""
 
     def __init__(
         self, configs: list[Architecture], seeds: list[int], batch: Tensor, target: Tensor, start: Params | None

@@ -1,0 +1,170 @@
+"""What an SAE is worth in its language model: losses with its output in place, variance explained, what fires and on what.
+
+Positions after BOS are read and replaced; BOS itself is left as it is, for no SAE here is trained on it. Loss recovered is
+given against mean AND zero ablation of the site, (CE_ablated - CE_spliced) / (CE_ablated - CE_clean): zero ablation of a site
+with a large mean makes any SAE look good. No score says that latents are the model's features: SAEs of untrained models reach
+high values too (Heap et al. 2025, arXiv 2501.17727), so read each beside that of `model.control("init")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superscope.errors import UserError
+from superscope.lms.corpus.splits import Rows
+from superscope.lms.model import activations
+from superscope.lms.model.interventions import AFTER_BOS, Hook, mean_loss, replace_with
+from superscope.lms.model.language_model import LanguageModel
+from superscope.recover.sae.dictionary import SAE
+
+ALIVE = 1e-5  # a latent that fires on fewer tokens than one in a hundred thousand counts as dead
+
+
+@dataclass(frozen=True)
+class Panel:
+    """losses: name -> (row,) nats per token, for clean, spliced, mean and zero. density (latent,): share of tokens it fires on.
+
+    common (latent,): share of a latent's firings on its commonest token, NaN where it never fires; 1 is a single-token latent.
+    explained: variance about the mean. l0: latents on per token. size: mean norm of the reconstruction over that of the value,
+    both about the mean.
+    """
+
+    losses: dict[str, np.ndarray]
+    explained: float
+    l0: float
+    size: float
+    density: np.ndarray
+    common: np.ndarray
+    tokens: int
+
+    def recovered(self, ablation: str = "mean") -> float:
+        """Share of the loss that ablating the site costs which the SAE gives back; NaN where ablation costs nothing."""
+        clean, spliced, ablated = (float(self.losses[key].mean()) for key in ("clean", "spliced", ablation))
+        return (ablated - spliced) / (ablated - clean) if ablated - clean > 1e-4 else float("nan")
+
+    @property
+    def alive(self) -> float:
+        """Share of latents that fire on more than one token in a hundred thousand (on any, in a smaller text)."""
+        return float((self.density > ALIVE).mean())
+
+    @property
+    def single_token(self) -> float:
+        """Share of living latents with nine firings in ten on one token."""
+        living = self.density > ALIVE
+        return float((self.common[living] >= 0.9).mean()) if living.any() else float("nan")
+
+    def row(self) -> dict[str, float]:
+        """The numbers in one line of a table."""
+        return {
+            "l0": self.l0, "explained": self.explained, "ce_score": self.recovered("mean"),
+            "ce_score_zero": self.recovered("zero"), "alive": self.alive, "size": self.size, "single_token": self.single_token,
+            **{f"loss_{key}": float(value.mean()) for key, value in self.losses.items()},
+        }  # fmt: skip
+
+
+def sites(sae: SAE) -> tuple[str, str]:
+    """The hooks an SAE reads and writes."""
+    if not sae.site:
+        raise UserError("this SAE does not say which hook it reads (metadata.hook_name)")
+    return sae.site, str(sae.metadata.get("hook_name_out") or sae.site)
+
+
+def latents(sae: SAE, model: LanguageModel | None = None, name: str = "") -> activations.Units:
+    """The SAE's latents as units of a scan."""
+    said = name or str(sae.metadata.get("sha256") or id(sae))
+    return activations.encoder(sites(sae)[0], sae.encode, f"sae {said}", model)
+
+
+def splice(model: LanguageModel, sae: SAE) -> list[Hook]:
+    """Hooks that put what the SAE makes of its input in place of the value it stands for, BOS left alone."""
+    source, target = sites(sae)
+    for hook in (source, target):
+        if hook not in model.hooked.hook_dict:
+            raise UserError(f"{model.name} has no hook {hook!r}, which this SAE is about: it belongs to another model")
+    held: dict[str, Tensor] = {}
+
+    def read(value: Tensor, hook: Any = None) -> None:
+        held["x"] = value
+
+    def write(value: Tensor, hook: Any = None) -> Tensor:
+        out = value.clone()
+        out[:, AFTER_BOS] = sae(held["x"][:, AFTER_BOS]).to(value.dtype)
+        return out
+
+    return [(source, read), (target, write)]
+
+
+def examine(
+    model: LanguageModel, sae: SAE, rows: Rows, *, batch_rows: int = 16, losses: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Panel:  # fmt: skip
+    """The panel of `sae` in `model` on `rows`. losses=False leaves the four forward passes out (a stage without a loss)."""
+    source, target = sites(sae)
+    hooks = splice(model, sae)
+    vocabulary = int(model.hooked.cfg.d_vocab)
+    counts = torch.zeros(sae.n, dtype=torch.int64)
+    by_token: dict[int, Tensor] = {}
+    total = total_norm = out_norm = fired = 0.0
+    error = 0.0
+    mean = _mean(model, target, rows, batch_rows)
+    square = 0.0
+    for start in range(0, len(rows), batch_rows):
+        part = Rows(rows.tokens[start : start + batch_rows], rows.place[start : start + batch_rows])
+        found = activations.values(model, part, {"x": source} | ({"y": target} if target != source else {}))
+        x, y = found["x"], found.get("y", found["x"])
+        with torch.inference_mode():
+            acts = sae.encode(x)
+            out = sae.decode(acts) + (x @ sae.tensors["W_skip"].T if "W_skip" in sae.tensors else 0.0)
+            on = acts > 0
+            counts += on.sum(0)
+            tokens = torch.from_numpy(part.tokens[part.place >= 0].astype(np.int64))
+            where, latent = torch.nonzero(on, as_tuple=True)
+            pairs, many = torch.unique(latent * vocabulary + tokens[where], return_counts=True)
+            _add(by_token, pairs, many)
+            error += float(((out - y).double() ** 2).sum())
+            square += float(((y - mean).double() ** 2).sum())
+            total_norm += float((y - mean).norm(dim=1).sum())
+            out_norm += float((out - mean).norm(dim=1).sum())
+            fired += float(on.sum())
+            total += len(x)
+        progress(min(start + batch_rows, len(rows)), len(rows))
+    kept: dict[str, np.ndarray] = {}
+    if losses:
+        ways: dict[str, list[Hook]] = {
+            "clean": [], "spliced": hooks, "mean": [replace_with(target, mean, AFTER_BOS)],
+            "zero": [replace_with(target, torch.zeros_like(mean), AFTER_BOS)],
+        }  # fmt: skip
+        kept = {name: mean_loss(model, rows.tokens, way) for name, way in ways.items()}
+    return Panel(
+        kept, 1 - error / square if square else float("nan"), fired / total,
+        out_norm / total_norm if total_norm else float("nan"),
+        counts.numpy() / total, _commonest(by_token, counts, vocabulary), int(total),
+    )  # fmt: skip
+
+
+def _mean(model: LanguageModel, hook: str, rows: Rows, batch_rows: int) -> Tensor:
+    """(d,) mean of a site over all positions after BOS."""
+    found = activations.scan(model, rows, hook, {"moments": activations.Moments()}, batch_rows=batch_rows)["moments"]
+    return torch.as_tensor(np.asarray(found.mean), dtype=torch.float32)
+
+
+def _add(held: dict[int, Tensor], pairs: Tensor, many: Tensor) -> None:
+    """Adds counts of (latent, token) pairs to a sparse table kept as sorted keys and their counts."""
+    if 0 in held:
+        pairs, many = torch.cat([held[0], pairs]), torch.cat([held[1], many])
+        pairs, places = torch.unique(pairs, return_inverse=True)
+        many = torch.zeros(len(pairs), dtype=torch.int64).index_add_(0, places, many)
+    held[0], held[1] = pairs, many
+
+
+def _commonest(held: dict[int, Tensor], counts: Tensor, vocabulary: int) -> np.ndarray:
+    best = torch.zeros(len(counts), dtype=torch.int64)
+    if 0 in held:
+        best.scatter_reduce_(0, held[0] // vocabulary, held[1], "amax")
+    return np.where(counts > 0, best.numpy() / np.maximum(counts.numpy(), 1), np.nan)
