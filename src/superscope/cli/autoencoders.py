@@ -23,8 +23,8 @@ SITES = {
     "resid-pre": "hook_resid_pre", "resid-mid": "hook_resid_mid", "resid-post": "hook_resid_post", "attn-out": "hook_attn_out",
     "mlp-out": "hook_mlp_out",
 }  # fmt: skip
-SETTINGS = {"l1": "l1", "gated": "l1", "jumprelu": "l0"}  # the others: k
-DEFAULTS = {"k": 16.0, "l0": 16.0, "l1": 1.0}
+SETTINGS = {"l1": ("l0", "l1"), "gated": ("l0", "l1"), "jumprelu": ("l0",)}  # the others: k; the first one has a default
+DEFAULT = 16.0  # latents on per token
 TRIED_ON = 64  # rows of text that a trained SAE is tried on
 
 _COLUMNS = {
@@ -154,13 +154,13 @@ def _train(args: Sae) -> int:
 def _configuration(args: Sae) -> Architecture:
     from superscope.recover.sae import ARCHITECTURES
 
-    wanted = SETTINGS.get(args.architecture, "k")
-    given = {key: getattr(args, key) for key in DEFAULTS if getattr(args, key) is not None}
-    if foreign := [key for key in given if key != wanted]:
-        raise UserError(f"--{foreign[0]} is no setting of {args.architecture}: its sparsity is set by --{wanted}")
-    return ARCHITECTURES[args.architecture](
-        width=args.width, freeze=args.freeze, **{wanted: given.get(wanted, DEFAULTS[wanted])}
-    )  # fmt: skip
+    wanted = SETTINGS.get(args.architecture, ("k",))
+    given = {key: getattr(args, key) for key in ("k", "l0", "l1") if getattr(args, key) is not None}
+    if foreign := [key for key in given if key not in wanted]:
+        raise UserError(
+            f"--{foreign[0]} is no setting of {args.architecture}: its sparsity is set by --{' or --'.join(wanted)}"
+        )
+    return ARCHITECTURES[args.architecture](width=args.width, freeze=args.freeze, **(given or {wanted[0]: DEFAULT}))
 
 
 def _hooks(args: Sae, model: LanguageModel, config: Architecture) -> tuple[str, str | None]:

@@ -224,9 +224,9 @@ class Sae:
     k: float | None = None
     """latents on per token, of the topk kinds, matryoshka and skip-transcoder (default: 16)"""
     l0: float | None = None
-    """latents wanted on per token, of jumprelu (default: 16)"""
+    """latents wanted on per token, of jumprelu, l1 and gated (default: 16)"""
     l1: float | None = None
-    """weight of the penalty, of l1 and gated (default: 1)"""
+    """weight of the penalty, of l1 and gated (without --l0 it then stays as it is)"""
     freeze: Literal["nothing", "decoder", "soft decoder", "encoder"] = "nothing"
     """what stays as it started: the controls that a trained one must beat"""
     control: Literal["none", "init", "shuffled"] = "none"

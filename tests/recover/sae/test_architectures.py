@@ -37,7 +37,9 @@ def parts(family, seed=0, dead=True):
     since = torch.zeros(len(family), WIDTH, dtype=torch.int64)
     if dead:
         since[:, :4] = 10**9
-    memory = Memory(since, p["W_dec"].clone(), torch.full((len(family),), -1.0, dtype=torch.float64), progress=0.5)
+    memory = Memory(
+        since, p["W_dec"].clone(), torch.full((len(family),), -1.0, dtype=torch.float64), torch.ones(len(family)), 0.5
+    )
     return p, x, y, memory
 
 
@@ -171,7 +173,7 @@ def test_members_do_not_touch_each_other():
     both = FAMILIES[1]
     p, x, y, memory = parts(both)
     together = both[0].step(both, p, x, y, memory)
-    rest = Memory(memory.since[1:], memory.start[1:], memory.threshold[1:], 0.5)
+    rest = Memory(memory.since[1:], memory.start[1:], memory.threshold[1:], memory.gain[1:], 0.5)
     alone = both[1].step([both[1]], {k: v[1:] for k, v in p.items()}, x[1:], y[1:], rest)
     for name in p:
         torch.testing.assert_close(together.gradients[name][1:], alone.gradients[name])
@@ -212,6 +214,18 @@ def test_planted_features_are_found(config, steps):
     out = one.sae(x)
     explained = 1 - float(((out - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())  # about the mean, which is no merit
     assert explained > 0.7
+
+
+@pytest.mark.parametrize("kind", [sae.L1, sae.Gated], ids=lambda kind: kind.name)
+def test_a_penalty_is_steered_to_an_l0(kind):
+    source = sae.Samples(lambda step: planted(step)[1], "planted")
+    low, high, free = sae.train(
+        source, kind(width=24, l1=1.0), over={"l0": [1.5, 4.0, 0.0]}, recipe=sae.Recipe(steps=600, lr=1e-2)
+    )
+    l0 = [float((one.sae.encode(planted(10**6)[1]) > 0).sum(1).float().mean()) for one in (low, high)]
+    assert l0 == pytest.approx([1.5, 4.0], rel=0.2)
+    (alone,) = sae.train(source, kind(width=24, l1=1.0), recipe=sae.Recipe(steps=600, lr=1e-2))
+    torch.testing.assert_close(free.sae.decoder, alone.sae.decoder, rtol=1e-2, atol=1e-2)
 
 
 def test_frozen_members_find_less_and_keep_what_is_frozen():

@@ -33,6 +33,7 @@ class Memory:
     since: Tensor  # (member, n) samples since the latent was last on
     start: Tensor  # (member, n, d_out) the decoder it started with
     threshold: Tensor  # (member,) running mean of the least activation that was on (BatchTopK)
+    gain: Tensor  # (member,) what a penalty is multiplied by, where it is steered to an L0
     progress: float = 0.0  # share of the training that is done
 
 
@@ -213,10 +214,10 @@ class Architecture:
 
     # ------------------------------------------------------------------------------------------- between steps and after
 
-    def remember(self, f_on: Tensor, samples: int, memory: Memory) -> None:
+    def remember(self, family: Sequence[Architecture], step: Step, samples: int, memory: Memory) -> None:
         """Counts samples since each latent was on."""
         memory.since += samples
-        memory.since[f_on] = 0
+        memory.since[step.on] = 0
 
     def settle(self, p: Params, memory: Memory) -> None:
         """What must hold after a step: soft-frozen rows in their cone, decoder rows at norm 1 where that is the rule."""

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from superscope.recover.sae.acts import Acts, Dense
-from superscope.recover.sae.architecture import Architecture, Forward, Memory, Params, column
-from superscope.recover.sae.relu_l1 import L1, WARM_UP
+from superscope.recover.sae.architecture import Architecture, Forward, Memory, Params
+from superscope.recover.sae.relu_l1 import L1, penalty
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gated(L1):
-    """l1: weight of the sum of gate activations."""
+    """l1: weight of the sum of gate activations. l0: latents wanted on per sample; 0 leaves the weight alone."""
 
     name: ClassVar[str] = "gated"
     summary: ClassVar[str] = "a gate for which latents are on, magnitudes of their own, no shrinkage"
@@ -43,7 +43,7 @@ class Gated(L1):
         self, family: Sequence[Architecture], p: Params, f: Forward, d_acts: Acts, gradients: Params,
         losses: dict[str, Tensor], memory: Memory,
     ) -> Acts:  # fmt: skip
-        weight = column(family, "l1", f.pre) * min(1.0, memory.progress / WARM_UP) / f.pre.shape[1]
+        weight = penalty(family, f, memory)
         losses["sparsity"] = weight[:, 0, 0] * f.pre.relu().sum((1, 2))
         f.extra["d_gate"] = (weight * (f.pre > 0)).to(f.pre.dtype)
         return d_acts

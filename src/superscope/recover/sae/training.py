@@ -173,6 +173,7 @@ class _Family:
             since=torch.zeros(len(configs), n, dtype=torch.int64),
             start=self.p["W_dec"].clone(),
             threshold=torch.full((len(configs),), -1.0),
+            gain=torch.ones(len(configs)),
         )
         moving = [
             value for name, value in self.p.items() if name != {"decoder": "W_dec", "encoder": "W_enc"}.get(configs[0].freeze)
@@ -202,7 +203,7 @@ class _Family:
             group |= {"lr": recipe.rate(self.step - 1), "betas": recipe.betas}
         self.optimiser.step()
         one.settle(self.p, self.memory)
-        one.remember(step.on, x.shape[1], self.memory)
+        one.remember(self.configs, step, x.shape[1], self.memory)
         return step.losses | {"l0": step.l0, "dead": (self.memory.since >= one.dead_after).float().mean(1)}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -210,7 +211,7 @@ class _Family:
         held = {f"p.{k}": v for k, v in self.p.items()}
         for name, value in self.p.items():
             held |= {f"{key}.{name}": moment for key, moment in self.optimiser.state.get(value, {}).items()}
-        return held | {"since": self.memory.since, "start": self.memory.start, "threshold": self.memory.threshold}
+        return held | {name: getattr(self.memory, name) for name in ("since", "start", "threshold", "gain")}
 
     def restore(self, document: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         for name, value in tensors.items():
@@ -227,7 +228,7 @@ class _Family:
         out = []
         for i, (config, seed) in enumerate(zip(self.configs, self.seeds, strict=True)):
             p = {name: value[i].clone() for name, value in self.p.items()}
-            memory = Memory(self.memory.since[i], self.memory.start[i], self.memory.threshold[i])
+            memory = Memory(self.memory.since[i], self.memory.start[i], self.memory.threshold[i], self.memory.gain[i])
             kind, tensors, settings = config.inference(p, memory)
             told = metadata | {"training_architecture": config.name, "training": asdict(config), "seed": seed}
             one = SAE(kind, tensors, centred=config.inside, metadata=told, **settings)  # type: ignore[arg-type]
