@@ -13,11 +13,15 @@ from contextvars import ContextVar
 _OPEN: ContextVar[list[dict[tuple[str, str], str]]] = ContextVar("opened", default=[])  # noqa: B039 - replaced, never changed
 
 # kind -> "module:function" that gives the present digest of a thing by its name, or "" when it is gone
-_DIGESTS = {"model": "superscope.lms.model.language_model:digest", "text": "superscope.lms.corpus.splits:digest"}
+_DIGESTS = {
+    "model": "superscope.lms.model.language_model:digest",
+    "text": "superscope.lms.corpus.splits:digest",
+    "sae": "superscope.recover.sae.shelf:digest",
+}
 
 
 def note(kind: str, name: str, digest: str) -> None:
-    """Something was opened: `kind` is "model" or "text"."""
+    """Something was opened: `kind` is "model", "text" or "sae"."""
     for collected in _OPEN.get():
         collected[(kind, name)] = digest
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import safetensors.torch
+import torch
 
 from superscope import lms, store
 from superscope.cli import main as cli
@@ -14,6 +15,7 @@ from superscope.lms import corpus
 from superscope.lms.corpus.generated import Document
 from superscope.lms.corpus.tokenizer import Tokenizer
 from superscope.lms.model.transformer import Shape
+from superscope.recover import sae
 
 TEXT = "The river runs to the sea, and the sea gives rain to the hills. In 1 9 7 4 it rained for 4 0 days.\n"
 
@@ -54,6 +56,26 @@ def run(capsys, *argv):
 @pytest.fixture
 def options(folder, tmp_path):
     return ["--corpus", folder / "texts", "--out", tmp_path / "site", "--runs", tmp_path / "runs", "--quiet"]
+
+
+def test_latents_in_the_place_of_neurons(folder, options, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(records, "bundled_results", lambda: None)
+    g = torch.Generator().manual_seed(0)
+    weights = {"W_enc": torch.randn(16, 5, generator=g), "b_enc": torch.zeros(5), "W_dec": torch.randn(5, 16, generator=g),
+               "b_dec": torch.zeros(16)}  # fmt: skip
+    one = sae.SAE("standard", weights, metadata={"hook_name": "blocks.0.hook_mlp_out"})
+    place = sae.save(one, tmp_path / "my-sae")
+    code, out, err = run(capsys, folder / "tiny", "--sae", place, *options)
+    assert code == 0, err
+    assert "5 latents of" in out
+    page = next((tmp_path / "site").glob("neuroscope-*my-sae*.html"))
+    assert "my-sae" in page.read_text()
+    code, _, err = run(capsys, folder / "attention", "--sae", place, *options)
+    assert code == 2
+    assert "never holds anything" in err
+    code, _, err = run(capsys, folder / "tiny", "--sae", tmp_path, *options)
+    assert code == 2
+    assert "is no SAE in SAELens 6 format" in err
 
 
 def test_writes_pages_and_does_not_work_twice(folder, options, tmp_path, capsys, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import tempfile
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,11 @@ from superscope.cli.options import Neuroscope
 from superscope.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from superscope.lms.corpus.splits import Split
     from superscope.lms.corpus.tokenizer import Tokenizer
+    from superscope.lms.model.activations import Units
     from superscope.lms.model.language_model import LanguageModel
     from superscope.lms.reading.neuroscope import Progress as Report
     from superscope.lms.reading.neuroscope import UnitReports
@@ -39,45 +43,67 @@ def neuroscope(args: Neuroscope) -> int:
     _check_writable(args.runs)
     try:
         loaded = model.load(args.model)
-        loaded.neuron_hook(args.layer)
+        units = _latents(args.sae, loaded) if args.sae is not None else None
+        if units is None:
+            loaded.neuron_hook(args.layer)
         split = _read(args.corpus, loaded.tokenizer)
-        return _examine(args, loaded, split)
+        return _examine(args, loaded, split, units)
     except (model.ModelError, corpus.CorpusError, backend.BackendMissingError) as error:
         raise UserError(str(error)) from None
 
 
-def _examine(args: Neuroscope, loaded: LanguageModel, split: Split) -> int:
+def _latents(name: str, loaded: LanguageModel) -> tuple[Units, np.ndarray | None]:
+    """The latents of an SAE as units, and what they write to the residual stream where they do."""
+    from superscope.recover import sae as saes
+    from superscope.recover.sae import panel, shelf
+
+    one = saes.load(name)
+    panel.splice(loaded, one)  # an SAE of another model is found out here
+    units = replace(panel.latents(one), name=f"sae {Path(name).name} {shelf.digest(name)[:7]}")
+    into_stream = one.d_out == loaded.d_model and not panel.sites(one)[1].endswith(("hook_normalized", "hook_z"))
+    return units, one.decoder.numpy() if into_stream else None
+
+
+def _examine(args: Neuroscope, loaded: LanguageModel, split: Split, units: tuple[Units, np.ndarray | None] | None) -> int:
     from superscope import atlas
     from superscope.atlas import neuroscope as pages
     from superscope.lms.reading.judge import judge
 
     with _bars(quiet=args.quiet) as say:
-        reports = _reports(args, loaded, split, say)
+        reports = _reports(args, loaded, split, say, units)
         verdicts = []
         for unit in range(len(reports)):
             verdicts.append(judge(reports.contexts(unit)))
             say("judge", unit + 1, len(reports))
     made = pages.write(reports, args.out, verdicts)
     site = atlas.build(args.out, args.runs)  # so that the index lists the new pages
-    print(f"{made.units} neurons of {loaded.name}, layer {args.layer}, over {reports.n_tokens:,} tokens: {made.index}")
+    what = f"neurons of {loaded.name}, layer {args.layer}" if args.sae is None else f"latents of {args.sae} in {loaded.name}"
+    print(f"{made.units} {what}, over {reports.n_tokens:,} tokens: {made.index}")
     print(f"listed in {site.index}")
     if args.open:
         webbrowser.open(made.index.resolve().as_uri())
     return 0
 
 
-def _reports(args: Neuroscope, loaded: LanguageModel, split: Split, say: Report) -> UnitReports:
+def _reports(
+    args: Neuroscope, loaded: LanguageModel, split: Split, say: Report, units: tuple[Units, np.ndarray | None] | None
+) -> UnitReports:
     """Stored reports of the same model, text and options when there are some, else a new examination, which may be resumed."""
     from superscope.lms.reading import neuroscope as scope
+    from superscope.recover.sae import shelf
 
-    key = scope.identity(loaded, split, layer=args.layer, rows=args.rows, seed=args.seed)
-    folder = args.runs / "neuroscope" / f"{loaded.name.replace(os.sep, '-')}-L{args.layer}-{key[:10]}"
+    options = {"layer": args.layer} if args.sae is None else {"sae": shelf.digest(args.sae)}
+    key = scope.identity(loaded, split, **options, rows=args.rows, seed=args.seed)
+    place = f"L{args.layer}" if args.sae is None else "sae"
+    folder = args.runs / "neuroscope" / f"{loaded.name.replace(os.sep, '-')}-{place}-{key[:10]}"
     with contextlib.suppress(store.StoreError):  # none yet, or damaged: examine
         return scope.load(folder, split)
     title = "the shipped sample corpus" if args.corpus == "sample" else f"corpus {Path(args.corpus).name}"
+    which, writes = units or (None, None)
     reports = scope.examine(
-        loaded, split, args.layer, rows=args.rows, seed=args.seed, corpus=title, store=folder / "scan", progress=say
-    )
+        loaded, split, args.layer, which, writes=writes, rows=args.rows, seed=args.seed, corpus=title, store=folder / "scan",
+        progress=say,
+    )  # fmt: skip
     reports.save(folder)
     store.remove(folder / "scan")
     return reports

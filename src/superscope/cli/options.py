@@ -258,7 +258,8 @@ class Neuroscope:
     """What makes every neuron of a layer fire: top documents, the whole range, labels, tokens, logits, the best short rule.
 
     Examples: superscope neuroscope gelu-1l-mini --open, superscope neuroscope solu_ln-1l-mini --rows 500,
-    superscope neuroscope gpt2 --layer 3 --corpus corpus-full
+    superscope neuroscope gpt2 --layer 3 --corpus corpus-full,
+    superscope neuroscope gelu-1l-mini --sae gelu-1l-mini/mlp-out-topk
 
     Writes pages beside the atlas. An interrupted run goes on where it stopped; a finished one is not repeated.
     """
@@ -267,6 +268,8 @@ class Neuroscope:
     """a bundled model (see superscope zoo), a TransformerLens name, or a folder"""
     layer: int = 0
     """which layer's neurons"""
+    sae: str | None = None
+    """the latents of a sparse autoencoder in the place of neurons: a bundled one (superscope sae list) or a folder"""
     corpus: str = "sample"
     """`sample` (shipped), or a folder made with superscope corpus build, of which the validation split is read"""
     rows: int | None = None

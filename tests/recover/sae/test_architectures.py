@@ -121,7 +121,7 @@ def test_jumprelu_has_the_papers_gradient():
         pre = (x[i] - free["b_dec"][i]) @ free["W_enc"][i].T + free["b_enc"][i]
         a, on = Jump.apply(pre, free["log_threshold"][i].exp(), one.bandwidth)
         out = a @ free["W_dec"][i] + free["b_dec"][i]
-        total = total + ((out - y[i]) ** 2).sum(1).mean() + one.penalty * (on.sum() / SAMPLES / one.l0 - 1) ** 2
+        total = total + ((out - y[i]) ** 2).sum(1).mean() + one.penalty * D * (on.sum() / SAMPLES / one.l0 - 1) ** 2
     total.backward()
     for name, value in free.items():
         torch.testing.assert_close(step.gradients[name], value.grad, rtol=1e-8, atol=1e-10)

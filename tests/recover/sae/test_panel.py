@@ -65,7 +65,7 @@ def test_what_fires_is_counted_by_token(model, rows, values):
         "W_dec": torch.zeros(2, d), "b_dec": torch.zeros(d),
     }  # fmt: skip
     one = sae.SAE("standard", tensors, metadata={"hook_name": "hook_embed"})
-    found = panel.examine(model, one, rows, losses=False)
+    found = panel.examine(model, one, rows, known=panel.reference(model, "hook_embed", rows, losses=False))
     assert found.density[0] == pytest.approx((tokens == token).mean())
     assert found.density[1] == 1
     assert found.common.tolist() == pytest.approx([1, (tokens == token).mean()])
@@ -75,7 +75,9 @@ def test_what_fires_is_counted_by_token(model, rows, values):
 
 def test_batches_do_not_matter(model, rows, values):
     one = at_site(sae.random(values.shape[1], 64, 4, values.mean(0), seed=5))
-    small, large = (panel.examine(model, one, rows, batch_rows=size, losses=False) for size in (3, 12))
+    known = panel.reference(model, SITE, rows)
+    small, large = (panel.examine(model, one, rows, known=known, batch_rows=size) for size in (3, 12))
+    np.testing.assert_allclose(panel.examine(model, one, rows).losses["mean"], large.losses["mean"], rtol=1e-5)
     np.testing.assert_allclose(small.density, large.density)
     np.testing.assert_allclose(small.common, large.common)
     assert small.explained == pytest.approx(large.explained)

@@ -124,6 +124,17 @@ def rows(model):
     return sample(model.tokenizer, 30).rows(model.n_ctx, limit=24, seed=0)
 
 
+def test_samples_in_memory_come_each_once_an_epoch():
+    x = torch.arange(20.0)[:, None].repeat(1, 3)
+    source = sae.Samples.of(x, 5, seed=1, name="numbers")
+    first = torch.cat([source(step) for step in range(4)])
+    assert sorted(first[:, 0].tolist()) == list(range(20))
+    assert not torch.equal(first, torch.cat([source(step) for step in range(4, 8)]))
+    assert torch.equal(source(1), sae.Samples.of(x, 5, seed=1, name="numbers")(1))
+    with pytest.raises(UserError, match="lower the batch"):
+        sae.Samples.of(x, 21, seed=1, name="numbers")
+
+
 def test_activations_are_those_of_the_model_each_token_once(model, rows):
     source = sae.Activations(model, "blocks.0.hook_mlp_out", rows, batch=255, chunk_rows=8)
     assert source.per_chunk == 8 * (rows.tokens.shape[1] - 1) // 255

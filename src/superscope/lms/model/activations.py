@@ -235,6 +235,8 @@ def _read(plan: list[_Pass], tokens: Tensor) -> dict[str, Tensor]:
         hooks: list[Any] = [(hook, hook_for(targets)) for hook, targets in one.reads.items()]
         # With no layer left out the unembedding is still not needed: return_type=None skips it.
         one.model.hooked.run_with_hooks(tokens, return_type=None, stop_at_layer=one.stop, fwd_hooks=hooks)
+        if silent := [hook for hook, targets in one.reads.items() if targets[0][0] not in out]:
+            raise ModelError(f"the hook {silent[0]!r} of {one.model.name} never holds anything: the model has no such part")
     return out
 
 

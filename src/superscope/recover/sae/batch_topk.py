@@ -17,7 +17,7 @@ from superscope.recover.sae.acts import Acts, Dense, Places, Sparse, pays, topk_
 from superscope.recover.sae.architecture import Architecture, Forward, Memory, Params
 from superscope.recover.sae.topk import TopK
 
-RATE = 0.01  # of the running mean of the threshold, as in SAELens
+RATE = 0.03  # of the running mean of the threshold (.01 in SAELens, whose trainings are longer)
 
 
 @dataclass(frozen=True, kw_only=True)

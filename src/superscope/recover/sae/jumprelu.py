@@ -1,7 +1,8 @@
 """JumpReLU (Rajamanoharan et al. 2024, arXiv 2407.14435): a = pre where pre exceeds a learned threshold, else 0.
 
-The loss counts what is on: penalty (L0 / l0 - 1)^2, which steers to a wanted L0. A step has no gradient, so the threshold
-learns from those within half a `bandwidth` of it, by a rectangle kernel (the paper's pseudo-derivative, equations 11 and 12).
+The loss counts what is on: penalty d (L0 / l0 - 1)^2 for inputs of d dimensions (and variance d), which steers to a wanted
+L0. A step has no gradient, so the threshold learns from those within half a `bandwidth` of it, by a rectangle kernel (the
+paper's pseudo-derivative, equations 11 and 12).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar
 
 import torch
@@ -19,19 +21,18 @@ from superscope.recover.sae.acts import Acts, Dense
 from superscope.recover.sae.architecture import Architecture, Forward, Memory, Params, column
 from superscope.recover.sae.relu_l1 import WARM_UP
 
-START = 0.01  # the threshold that training starts from, in units of the normed input
-
 
 @dataclass(frozen=True, kw_only=True)
 class JumpReLU(Architecture):
-    """l0: latents wanted on per sample. penalty: weight of missing it. bandwidth: of the kernel, in activation."""
+    """l0: latents wanted on per sample. penalty: what missing it by all of it costs, as a share of the
+    inputs' variance. bandwidth: of the kernel, in activation."""
 
     name: ClassVar[str] = "jumprelu"
     summary: ClassVar[str] = "a learned threshold for every latent, steered to an L0"
     own: ClassVar[tuple[str, ...]] = ("l0", "penalty", "bandwidth")
 
     l0: float = 32
-    penalty: float = 1.0
+    penalty: float = 0.06
     bandwidth: float = 0.3
 
     def check(self, d_in: int) -> None:
@@ -45,7 +46,8 @@ class JumpReLU(Architecture):
 
     def start(self, d_in: int, d_out: int, center: Tensor, generator: torch.Generator) -> Params:
         p = super().start(d_in, d_out, center, generator)
-        return p | {"log_threshold": torch.full((self.width,), math.log(START), dtype=center.dtype)}
+        start = max(0.01, NormalDist().inv_cdf(1 - min(self.l0 / self.width, 0.5)))  # what inputs without structure need
+        return p | {"log_threshold": torch.full((self.width,), math.log(start), dtype=center.dtype)}
 
     def activate(self, family: Sequence[Architecture], p: Params, f: Forward, memory: Memory) -> Acts:
         f.extra["threshold"] = p["log_threshold"].exp()[:, None]
@@ -60,7 +62,7 @@ class JumpReLU(Architecture):
     ) -> Acts:  # fmt: skip
         samples = f.pre.shape[1]
         wanted = column(family, "l0", f.pre)[:, 0, 0]
-        weight = column(family, "penalty", f.pre)[:, 0, 0] * min(1.0, memory.progress / WARM_UP)
+        weight = p["W_dec"].shape[2] * column(family, "penalty", f.pre)[:, 0, 0] * min(1.0, memory.progress / WARM_UP)
         off = f.extra["on"].sum((1, 2)) / samples / wanted - 1
         losses["sparsity"] = weight * off**2
         d_on = 2 * weight * off / wanted / samples  # dL/d(one entry of `on`)

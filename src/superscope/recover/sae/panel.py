@@ -100,11 +100,32 @@ def splice(model: LanguageModel, sae: SAE) -> list[Hook]:
     return [(source, read), (target, write)]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What does not depend on the SAE: mean (d,) of a site after BOS, and the losses clean, mean and zero (empty: not
+    wanted)."""
+
+    mean: Tensor
+    losses: dict[str, np.ndarray]
+
+
+def reference(model: LanguageModel, hook: str, rows: Rows, losses: bool = True) -> Reference:
+    """The mean of `hook` on `rows`, and what it costs to put it, or nothing, in the place of the values."""
+    found = activations.scan(model, rows, hook, {"moments": activations.Moments()})["moments"]
+    mean = torch.as_tensor(np.asarray(found.mean), dtype=torch.float32)
+    ways: dict[str, list[Hook]] = {
+        "clean": [],
+        "mean": [replace_with(hook, mean, AFTER_BOS)],
+        "zero": [replace_with(hook, torch.zeros_like(mean), AFTER_BOS)],
+    }
+    return Reference(mean, {name: mean_loss(model, rows.tokens, way) for name, way in ways.items()} if losses else {})
+
+
 def examine(
-    model: LanguageModel, sae: SAE, rows: Rows, *, batch_rows: int = 16, losses: bool = True,
+    model: LanguageModel, sae: SAE, rows: Rows, *, known: Reference | None = None, batch_rows: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Panel:  # fmt: skip
-    """The panel of `sae` in `model` on `rows`. losses=False leaves the four forward passes out (a stage without a loss)."""
+    """The panel of `sae` in `model` on `rows`. known: the `reference` of its site, for several SAEs of one site."""
     source, target = sites(sae)
     hooks = splice(model, sae)
     vocabulary = int(model.hooked.cfg.d_vocab)
@@ -112,7 +133,8 @@ def examine(
     by_token: dict[int, Tensor] = {}
     total = total_norm = out_norm = fired = 0.0
     error = 0.0
-    mean = _mean(model, target, rows, batch_rows)
+    known = known or reference(model, target, rows)
+    mean = known.mean
     square = 0.0
     for start in range(0, len(rows), batch_rows):
         part = Rows(rows.tokens[start : start + batch_rows], rows.place[start : start + batch_rows])
@@ -134,24 +156,12 @@ def examine(
             fired += float(on.sum())
             total += len(x)
         progress(min(start + batch_rows, len(rows)), len(rows))
-    kept: dict[str, np.ndarray] = {}
-    if losses:
-        ways: dict[str, list[Hook]] = {
-            "clean": [], "spliced": hooks, "mean": [replace_with(target, mean, AFTER_BOS)],
-            "zero": [replace_with(target, torch.zeros_like(mean), AFTER_BOS)],
-        }  # fmt: skip
-        kept = {name: mean_loss(model, rows.tokens, way) for name, way in ways.items()}
+    kept = known.losses | {"spliced": mean_loss(model, rows.tokens, hooks)} if known.losses else {}
     return Panel(
         kept, 1 - error / square if square else float("nan"), fired / total,
         out_norm / total_norm if total_norm else float("nan"),
         counts.numpy() / total, _commonest(by_token, counts, vocabulary), int(total),
     )  # fmt: skip
-
-
-def _mean(model: LanguageModel, hook: str, rows: Rows, batch_rows: int) -> Tensor:
-    """(d,) mean of a site over all positions after BOS."""
-    found = activations.scan(model, rows, hook, {"moments": activations.Moments()}, batch_rows=batch_rows)["moments"]
-    return torch.as_tensor(np.asarray(found.mean), dtype=torch.float32)
 
 
 def _add(held: dict[int, Tensor], pairs: Tensor, many: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from superscope import store
+from superscope import opened, store
 from superscope.errors import UserError
 from superscope.recover.sae.dictionary import SAE
 from superscope.recover.sae.format import CONFIG, read
@@ -23,11 +23,20 @@ def bundled() -> list[str]:
 
 def load(name: Path | str) -> SAE:
     """A bundled SAE by name, or the one in a folder of SAELens 6 format; UserError, in one line, for anything else."""
+    opened.note("sae", str(name), digest(str(name)))
     if str(name) in bundled():
         return read(folder() / str(name))
     if Path(name).expanduser().is_dir():
         return read(name)
     raise UserError(f"no bundled SAE and no folder {str(name)!r}; bundled: {', '.join(bundled()) or 'none'}")
+
+
+def digest(name: str) -> str:
+    """Digest of an SAE's files, by the name or folder that `load` takes; "" where there is none."""
+    place = folder() / name if name in bundled() else Path(name).expanduser()
+    if not place.is_dir():
+        return ""
+    return store.digest({path.name: store.checksum(path.read_bytes()) for path in sorted(place.iterdir()) if path.is_file()})
 
 
 def table() -> list[dict[str, Any]]:

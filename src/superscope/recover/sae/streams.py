@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -26,6 +27,24 @@ class Samples:
 
     draw: Callable[[int], Tensor]
     name: str
+
+    @classmethod
+    def of(cls, x: Tensor, batch: int, seed: int, name: str) -> Samples:
+        """Batches of the rows of x (sample, d), held in memory, in an order of its own every epoch."""
+        per_epoch = len(x) // batch
+        if not per_epoch:
+            raise UserError(f"a batch of {batch} samples is more than there are ({len(x)}): lower the batch")
+        digest = store.checksum(x.contiguous().numpy().tobytes())[:16]
+
+        @lru_cache(maxsize=1)
+        def order(epoch: int) -> np.ndarray:
+            return np.random.default_rng([seed, epoch, 2]).permutation(len(x))
+
+        def draw(step: int) -> Tensor:
+            epoch, place = divmod(step, per_epoch)
+            return x[order(epoch)[place * batch : (place + 1) * batch]]
+
+        return cls(draw, f"{name} {digest}, {batch}, {seed}")
 
     def __call__(self, step: int) -> Tensor:
         return self.draw(step)

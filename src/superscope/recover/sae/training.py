@@ -35,7 +35,10 @@ EARLY = 0.05  # share of the training after which a family without a single firi
 class Source(Protocol):
     """Where training data come from: a pure function of the step, so that a training can go on where it stopped."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tells these data apart from others."""
+        ...
 
     def __call__(self, step: int) -> Tensor | tuple[Tensor, Tensor]:
         """Inputs (sample, d_in), or (seed, sample, d_in) where every seed has data of its own; a pair for a transcoder."""
