@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import xarray as xr
 from value_study import check_contract, check_gate_can_fail
 
 from superscope import studies
@@ -41,12 +40,3 @@ def test_a_code_for_the_top_level_shows_between_the_levels():
     assert polygon.one_active_loss(W, b, law) == pytest.approx([5 / 14], abs=1e-3)
     between = study.off_levels(made, study.Config(polygon_sizes=(n,)))
     assert study.ratios(between, study.THREE, n) == pytest.approx([1.36], abs=0.01)
-
-
-def test_ranks_of_planted_counts():
-    shape = np.array([value.kurtosis(law) for law in study.LAWS.values()])
-    number = np.stack([shape, -shape], axis=-1)[:, None]
-    coords = {"values": list(study.LAWS), "density": [0.1], "seed": [0, 1]}
-    data = xr.Dataset({"represented": xr.DataArray(number, dims=tuple(coords), coords=coords)})
-    ranks, _ = study.kurtosis_ranks(data, np.random.default_rng(0))
-    assert ranks == pytest.approx([1, -1])

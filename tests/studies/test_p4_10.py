@@ -27,6 +27,12 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def known_boundaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact boundaries take seconds and have tests of their own."""
+    monkeypatch.setattr(study, "exact_boundaries", lambda config: [0.2477, 0.3756])
+
+
 def test_boundary_on_planted_weights() -> None:
     density = np.geomspace(0.6, 0.1, 6)
     w = np.zeros((6, 2, 1, 2))
@@ -68,7 +74,28 @@ def test_plants_are_seen_and_nulls_are_not(tmp_path: Path) -> None:
     def mean(arm: str, column: str) -> float:
         return float(table[table.arm == arm][column].mean())
 
-    assert mean("planted saturating curve", "order") > 0.9
+    assert mean("planted saturating curve", "explained") > 0.9
+    assert mean("exact pairs on the grid", "over exact") == pytest.approx(1, abs=0.2)  # a coarse grid
     assert mean("hidden ReLU, one feature removed", "unlearned") >= mean("hidden ReLU", "unlearned") + 0.5
     missing = [mean(arm, "missing") for arm in ("GELU without its antipodal phase", "GELU against ReLU")]
     assert missing[0] > missing[1]
+
+
+def test_one_way_is_met_by_a_saturating_curve_and_by_no_hump() -> None:
+    rng = np.random.default_rng(0)
+    curve = np.array([1.0, 0.4, 0.2, 0.15, 0.15, 0.15])[:, None]
+    noisy = curve + 0.02 * rng.standard_normal((6, 40))
+    assert study.one_way(noisy, falls=True).min() > 0.95
+    assert study.one_way(noisy, falls=False).max() < 0.1
+    shuffled = np.array([rng.permutation(column) for column in noisy.T]).T
+    assert study.one_way(shuffled, falls=True).mean() < 0.7
+    hump = np.array([0.6, 0.2, 0.9, 0.3, 0.15, 0.15])[:, None]
+    assert study.one_way(hump, falls=True)[0] < 0.9
+    flat = np.full((6, 1), 0.3)
+    assert np.isfinite(study.one_way(flat, falls=True)).all()
+
+
+def test_exact_pairs_on_a_fine_grid_are_found_where_they_were_planted() -> None:
+    config, rng = study.Config(boundary_points=128), np.random.default_rng(0)
+    edges = np.array([0.2477, 0.3756, 0.3])
+    assert study.boundary(study.pairs_below(edges, config, rng)) == pytest.approx(edges, rel=0.02)

@@ -12,7 +12,7 @@ import pytest
 
 from superscope import measure, studies
 from superscope.measure import theory
-from superscope.studies.tms import bottleneck, neurons, phases, structure
+from superscope.studies.tms import bottleneck, incidental, neurons, phases, structure
 
 TINY = {
     "seeds": 8,
@@ -24,6 +24,7 @@ TINY = {
     "large_seeds": 5,
     "dynamics_steps": 60,
     "snapshots": 6,
+    "incidental_n": 8,
 }
 
 
@@ -40,7 +41,7 @@ def test_contract_on_a_small_run(tmp_path: Path) -> None:
         "T8-correlated",
         "T10-jumps",
     } <= ids
-    assert {"T11-rises", "T13-exact", "hidden-relu"} <= ids
+    assert {"T11-rises", "T12-polysemantic", "T13-exact", "hidden-relu", "T17-count"} <= ids
     document = json.loads(next(tmp_path.glob("tms/*/findings.json")).read_text())
     schema = json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text())
     jsonschema.validate(document, schema)
@@ -159,3 +160,41 @@ def test_near_levels_leaves_out_densities_without_room() -> None:
     represented = d > 0
     assert bottleneck.near_levels(d, represented, 3) == pytest.approx([1.0])  # 9 features have no room in 3 dimensions
     assert bottleneck.near_levels(d, represented, 4) == pytest.approx([4 / 13])
+
+
+def test_polysemantic_neurons_have_a_second_weight() -> None:
+    W = np.zeros((1, 4, 6))
+    W[0, 0, 0] = W[0, 1, 1] = W[0, 2, 2] = 1.0
+    W[0, 1, 3], W[0, 2, 4] = -0.4, 0.2
+    W[0, 3, 5] = 0.01  # a dead neuron
+    assert [neurons.polysemantic(W, tau)[0] for tau in (0.1, 0.3, 0.5)] == [2, 1, 0]
+
+
+def test_planted_collisions_follow_the_theory_with_and_without_signs() -> None:
+    rng, n, m = np.random.default_rng(0), 24, 48
+    start = rng.standard_normal((60, m, n)) / np.sqrt(m)
+    kept, driven, rich = incidental.planted(start, range(60), rng)
+    assert kept.collisions.mean() == pytest.approx(2, abs=0.25)
+    assert driven.collisions.mean() == pytest.approx(1, abs=0.25)
+    assert rich.winners.mean() == pytest.approx(0.9, abs=0.05)
+
+
+def test_collisions_and_winners_on_planted_weights() -> None:
+    W = np.zeros((1, 5, 4))
+    W[0, 0, 0], W[0, 0, 1], W[0, 0, 2], W[0, 3, 3] = 1, -0.9, 0.8, 0.4  # three on one neuron; the fourth has none
+    assert incidental.shared(W)[0] == 3
+    assert incidental.winners(W, W)[0] == 1
+    assert incidental.winners(W, np.roll(W, 1, axis=1))[0] == 0
+
+
+def test_the_penalty_leaves_every_feature_one_neuron_and_opposite_pairs() -> None:
+    import superscope as ss
+    from superscope.studies.tms.config import Config
+
+    config = Config(incidental_n=12)
+    sweep = ss.Sweep(ss.Bottleneck(12, 24, output_bias=False), ss.SparseFeatures(12, 1 / 12, values=ss.Constant(1)), seeds=6)
+    W = sweep.train(incidental.recipe(config, 0.03)).W.transpose("seed", "hidden", "feature").values
+    big = np.where(np.abs(W) > 0.5, np.sign(W), 0)
+    assert (np.abs(big).sum(1) == 1).all()
+    pairs = np.einsum("smi,smj->sij", big, big)[:, *np.triu_indices(12, 1)]
+    assert (pairs <= 0).all()  # equal signs are driven out

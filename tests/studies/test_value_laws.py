@@ -15,6 +15,7 @@ from superscope.measure import theory
 from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import laws as value
 from superscope.studies.value_laws import polygons as polygon
+from superscope.studies.value_laws import shifts as shift
 
 SHAPES = [ss.Constant(1), ss.Levels(1, 2, 3), ss.Uniform(0, 1), ss.Uniform(0.5, 1)]
 DENSITY = np.array([0.4, 0.2, 0.1, 0.05])
@@ -66,6 +67,46 @@ def test_counts_that_follow_kurtosis_match_at_equal_kurtosis_only():
     assert value.count_mismatch(data, laws, "{1}", "U[0, 1]") == pytest.approx([0, 0], abs=1e-12)
     shift = 0.2 * np.log(1.8)
     assert value.count_mismatch(data, laws, "{1}", "U[0, 1]", matched=False) == pytest.approx([shift, shift])
+
+
+def curves(shape, noise: float, seeds: int = 8) -> tuple[xr.Dataset, dict]:
+    """Counts (law, density, seed) of a curve with a knee, moved as `shape` says, every law with noise of its own."""
+    laws = {"{1}": value.uniform_from(1), "U[0.5, 1]": value.uniform_from(0.5), "U[0, 1]": value.uniform_from(0)}
+    density, rng = np.geomspace(0.7, 0.01, 19), np.random.default_rng(0)
+    at = np.stack([np.log(density) + shift.predicted(law, shape) for law in laws.values()])
+    counts = (10 + 60 / (1 + np.exp(1.3 * (at + 2.5))))[..., None] + noise * rng.standard_normal((3, len(density), seeds))
+    coords = {"values": list(laws), "density": density, "seed": list(range(seeds))}
+    return xr.Dataset({"represented": xr.DataArray(counts, dims=tuple(coords), coords=coords)}), laws
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [(value.kurtosis, 1), (shift.mean_square_ratio, -1)])
+def test_the_best_shift_tells_the_two_predictors_apart(shape, wanted):
+    data, laws = curves(shape, noise=1.0)
+    found = {law: shift.best_shift(data, law) for law in ("{1}", "U[0.5, 1]")}
+    for law, logs in found.items():
+        assert logs.mean() == pytest.approx(shift.predicted(laws[law], shape), abs=0.04)
+    assert shift.lead(found, laws).mean() == pytest.approx(wanted, abs=0.25)
+
+
+def test_predictions_of_shifts():
+    one = value.uniform_from(1)
+    assert np.exp(shift.predicted(one, value.kurtosis)) == pytest.approx(1.8)
+    assert np.exp(shift.predicted(one, shift.mean_square_ratio)) == pytest.approx(4 / 3)
+    assert shift.predicted(ss.Uniform(0, 2), value.kurtosis) == pytest.approx(0)
+    halfway = {"{1}": np.array([(np.log(1.8) + np.log(4 / 3)) / 2])}
+    assert shift.lead(halfway, {"{1}": one}) == pytest.approx([0])
+
+
+def test_null_and_plant_of_the_shifts_have_the_seeds_scatter():
+    data, laws = curves(value.kurtosis, noise=2.0)
+    made = shift.rows(data, data, laws, ["{1}", "U[0.5, 1]"], lab())
+    spread = made.groupby("arm").lead.agg(["mean", "std"])
+    for size in shift.SIZES:
+        assert spread.loc[f"ruled by kurtosis, {size}", "mean"] > shift.MARGIN
+        assert spread.loc[f"ruled by mean square ratio, {size}", "mean"] < -shift.MARGIN
+    assert (spread["std"] > 0).all()
+    table = shift.predictions(laws, ["{1}"], made)
+    assert table["first size"][0] == pytest.approx(1.8, rel=0.1)
 
 
 def test_crossing_is_the_lowest_one():

@@ -12,7 +12,7 @@ from superscope.evidence import findings
 SCHEMA = json.loads(resources.files("superscope").joinpath("findings.schema.json").read_text())
 TINY = {
     "n_features": 16, "n_hidden": 6, "plateau_densities": 3, "densities": 1, "rare": (0.003,), "seeds": 5, "steps": 300,
-    "points": 64, "polygon_seeds": 5, "polygon_restarts": 2, "polygon_steps": 200,
+    "points": 64, "other_size": (12, 4), "other_seeds": 5, "polygon_seeds": 5, "polygon_restarts": 2, "polygon_steps": 200,
 }  # fmt: skip
 
 

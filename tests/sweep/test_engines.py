@@ -18,16 +18,13 @@ STEPS = 100
 
 
 def slow_loop(toy: ss.TwoLayer, instance, recipe: ss.Recipe) -> dict[str, np.ndarray]:
-    """Autograd and torch.optim.AdamW, one network, one step at a time: what the engines must agree with."""
+    """Autograd and torch.optim (AdamW or SGD), one network, one step at a time: what the engines must agree with."""
     start = toy.initial(instance.generator(0, "init"))
     params = {k: torch.tensor(v, requires_grad=True) for k, v in start.items()}
-    optimizer = torch.optim.AdamW(
-        params.values(),
-        lr=recipe.lr,
-        betas=(recipe.beta1, recipe.beta2),
-        eps=recipe.eps,
-        weight_decay=recipe.weight_decay,
-    )
+    betas = (recipe.beta1, recipe.beta2)
+    optimizer = torch.optim.AdamW(params.values(), lr=recipe.lr, betas=betas, eps=recipe.eps, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(params.values(), lr=recipe.lr)
     rates = recipe.learning_rates()
     importance = torch.tensor(importance_per_output(instance), dtype=torch.float32)
     for block in stream([instance], recipe):
@@ -37,7 +34,8 @@ def slow_loop(toy: ss.TwoLayer, instance, recipe: ss.Recipe) -> dict[str, np.nda
             if block.keep is not None:
                 h = h * torch.tensor(block.keep[t, 0]) / (1 - toy.dropout)
             y = toy.decode(params, h)
-            loss = (torch.tensor(block.weight)[:, None] * importance * (y - target) ** 2).sum()
+            weight = torch.tensor(block.weight)[:, None]
+            loss = (weight * importance * (y - target) ** 2).sum() + recipe.l1 * (weight * h.abs()).sum()
             optimizer.param_groups[0]["lr"] = rates[block.start + t]
             optimizer.zero_grad()
             loss.backward()
@@ -113,6 +111,51 @@ def test_own_points_equal_autograd() -> None:
     instances, trainer = engine_params(toy, inputs, recipe, "torch")
     for row, instance in enumerate(instances):
         np.testing.assert_allclose(trainer.params["W"][row], slow_loop(toy, instance, recipe)["W"], rtol=1e-4, atol=1e-5)
+
+
+L1_TOYS = {
+    "tied": ss.Bottleneck(6, 4, output_bias=False),
+    "hidden ReLU": ss.AbsoluteValue(6, 4),
+    "tanh and dropout": ss.Bottleneck(6, 4, hidden_activation="tanh", dropout=0.3),
+}
+
+
+@pytest.mark.parametrize("toy", L1_TOYS.values(), ids=L1_TOYS)
+@pytest.mark.parametrize("sampling", ["plain", "each"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_sgd_l1_and_full_batch_equal_autograd(toy: ss.TwoLayer, sampling: str, optimizer: str) -> None:
+    inputs = ss.SparseFeatures(6, density=0.3, values=ss.SignedUniform() if toy.target == "abs" else ss.Uniform())
+    recipe = ss.Recipe(steps=STEPS, lr=0.3 if optimizer == "sgd" else 1e-3, l1=0.05, sampling=sampling, optimizer=optimizer)
+    instances, trainer = engine_params(toy, inputs, recipe, "torch")
+    without = slow_loop(toy, instances[0], recipe.replace(l1=0.0))
+    for row, instance in enumerate(instances):
+        for name, slow in slow_loop(toy, instance, recipe).items():
+            np.testing.assert_allclose(trainer.params[name][row], slow, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert np.abs(trainer.params["W"][0] - without["W"]).max() > 1e-3, "the penalty must do something"
+
+
+def test_full_batch_sees_every_feature_alone_and_sgd_needs_no_moments() -> None:
+    inputs = ss.SparseFeatures(5, density=0.3, values=ss.Constant(1))
+    recipe = ss.Recipe(steps=3, sampling="each", optimizer="sgd", lr=0.1)
+    instances, _ = engine_params(ss.Bottleneck(5, 2), inputs, recipe, "torch")
+    block = next(stream(instances, recipe))
+    assert block.x.shape == (3, 5, 5)
+    assert (block.x == np.eye(5)).all()
+    assert np.allclose(block.weight, 0.2)
+    assert np.allclose(recipe.step_schedule()[:, 0], recipe.learning_rates())
+
+
+def test_modules_take_sgd_and_refuse_l1() -> None:
+    toy = ss.ModuleToy(module_twin, {"n": 5, "m": 2})
+    sweep = ss.Sweep(toy, ss.SparseFeatures(5, density=0.3), seeds=2)
+    family = ss.Sweep(ss.Bottleneck(5, 2), ss.SparseFeatures(5, density=0.3), seeds=2)
+    recipe = ss.Recipe(steps=20, optimizer="sgd", lr=0.05)
+    start = sweep.train(recipe.replace(steps=0))
+    moved = sweep.train(recipe)
+    assert float(moved.loss.mean()) < float(start.loss.mean())
+    assert family.train(recipe).engine == "torch"  # the kernel is not asked
+    with pytest.raises(ValueError, match="two-layer family"):
+        sweep.train(recipe.replace(l1=0.1))
 
 
 @pytest.mark.parametrize("engine", ["fused", "torch"])

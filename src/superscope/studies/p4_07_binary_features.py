@@ -50,6 +50,7 @@ from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import figures as draw
 from superscope.studies.value_laws import laws as value
 from superscope.studies.value_laws import polygons as polygon
+from superscope.studies.value_laws import shifts as shift
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -145,6 +146,12 @@ EXPECTED = [
         plant="{1} - {1}, a fifth removed", why=f"Null: {SCALE}. Plant: a fifth of the features gone.",
         note="Added after the first run, in which several features were on at once at every density.",
     ),
+    *shift.expectations(),
+    Expect(
+        "placebo-shift", "U[0, 2] needs no shift of density: the best one is within 5 % of 1 (mean distance of the logarithm)",
+        "log shift", "<= 0.05", of=PLACEBO, null=BINARY, plant="ruled by kurtosis, U[0, 2]",
+        why=f"Null: another shape. Plant: counts of U[0, 1] with the seeds' scatter. U[0, 2] is {SCALE}.",
+    ),
 ]  # fmt: skip
 
 
@@ -162,13 +169,17 @@ def run(config: Config, lab: Lab) -> Findings:
         value.kurtosis_rows(config.main(data), LAWS, BINARY, UNIFORM, lab),
     ]
     table = arms(*parts)
+    second = shift.second_size({law: LAWS[law] for law in (BINARY, UNIFORM)}, config, lab)
+    shifts = shift.rows(config.main(data), second, LAWS, [BINARY], lab)
+    parts += [shifts, placebo_rows(config.main(data), lab)]
     passed = gate(value.learned(data, config), value.GATE)
     mean = table.groupby("arm").represented.mean()
     return Findings(
         passed,
         judge(parts, EXPECTED, passed),
         figures(polygons, wide, data, config),
-        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)},
+        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data),
+         "shifts": shift.predictions(LAWS, [BINARY], shifts)},
         summary(polygons, data, config),
         answer(
             "Alone in two dimensions any number of on-or-off features fits; with several on at once they share {how}: {binary} "
@@ -195,6 +206,13 @@ def polygon_rows(polygons: polygon.Polygons, config: Config, lab: Lab) -> pd.Dat
         arm("trained on {1}, tested on U[0, 1]", seeds, off=np.max(swapped, axis=0)),
         arm("best polygon by hand", seeds, off=polygon.by_hand(uniform, config.polygon_sizes, seeds, lab)),
     )
+
+
+def placebo_rows(main: xr.Dataset, lab: Lab) -> pd.DataFrame:
+    """How far the best shift is from 1: of the placebo, of {1}, and of counts that are those of U[0, 1] but for scatter."""
+    made = shift.ruled(main, LAWS, [PLACEBO], value.kurtosis, lab.rng("placebo"))
+    cases = ((PLACEBO, main, PLACEBO), (BINARY, main, BINARY), ("ruled by kurtosis, U[0, 2]", made, PLACEBO))
+    return arms(*(arm(name, main.seed.values, **{"log shift": np.abs(shift.best_shift(d, law))}) for name, d, law in cases))
 
 
 def figures(polygons: polygon.Polygons, wide: ss.SweepRun, data: xr.Dataset, config: Config) -> list[Figure]:

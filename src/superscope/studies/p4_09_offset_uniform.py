@@ -40,6 +40,7 @@ from superscope.studies.value_laws import corners as corner
 from superscope.studies.value_laws import figures as draw
 from superscope.studies.value_laws import laws as value
 from superscope.studies.value_laws import polygons as polygon
+from superscope.studies.value_laws import shifts as shift
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -73,7 +74,7 @@ class Config(value.Sizes):
 
 PRESETS = {
     "quick": Config(n_features=60, n_hidden=6, plateau_densities=12, polygon_restarts=8),
-    "standard": Config(**{**value.SIZES["standard"], "n_features": 100, "n_hidden": 10},
+    "standard": Config(**{**value.SIZES["standard"], "n_features": 100, "n_hidden": 10, "other_size": (200, 20)},
                        lows=(0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)),
     "full": Config(**value.SIZES["full"], lows=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)),
 }  # fmt: skip
@@ -142,6 +143,7 @@ EXPECTED = [
         null=f"{UNIFORM}, half of the seeds - {UNIFORM}, other half", plant=f"{HALF} - {HALF}, a fifth removed",
         why="Null: the same law twice. Plant: a fifth of the features gone.",
     ),
+    *shift.expectations(),
 ]  # fmt: skip
 
 
@@ -162,6 +164,9 @@ def run(config: Config, lab: Lab) -> Findings:
         value.kurtosis_rows(main, laws, HALF, UNIFORM, lab),
     ]
     table = arms(*parts)
+    some = {law: laws[law] for law in (UNIFORM, HALF, BINARY)}
+    shifts = shift.rows(main, shift.second_size(some, config, lab), laws, [HALF, BINARY], lab)
+    parts.append(shifts)
     passed = gate(value.learned(data, config), value.GATE)
     melted = melting_point(main, config)
     mean = table.groupby("arm").fall.mean()
@@ -169,7 +174,8 @@ def run(config: Config, lab: Lab) -> Findings:
         passed,
         judge(parts, EXPECTED, passed),
         figures(polygons, data, laws, melted, config),
-        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data)},
+        {"arms": table, "polygons": polygons.table, "counts": draw.count_table(data), "levels": draw.level_table(data),
+         "shifts": shift.predictions(laws, [HALF, BINARY], shifts)},
         summary(data, melted),
         answer(
             "Values kept away from zero melt the antipodal plateau: at one half it has gone {way} of the way to on-or-off "

@@ -77,7 +77,7 @@ def stream(group: list[Instance], recipe: Recipe) -> Iterator[PointBlock]:
         else:
             streams = [i.generator(number, "points") for i in group]
         # A whole block is always drawn, so that a longer recipe begins like a shorter one.
-        xs = [draw(first.inputs, plan, rng, per_block, count)[:steps] for rng in streams]
+        xs = [draw(first.inputs, plan, rng, per_block, count, recipe.sampling)[:steps] for rng in streams]
         x = xs[0] if recipe.shared else np.stack(xs, axis=1)
         block = PointBlock(start, x, compute(x), weight, masks(group, number, per_block, count, steps))
         inner = [c - start for c in cuts if start < c < start + steps]
@@ -85,9 +85,15 @@ def stream(group: list[Instance], recipe: Recipe) -> Iterator[PointBlock]:
             yield block.part(low, high)
 
 
-def draw(inputs: SparseFeatures, plan: StratifiedPlan | None, rng: np.random.Generator, sets: int, count: int) -> np.ndarray:
+def draw(
+    inputs: SparseFeatures, plan: StratifiedPlan | None, rng: np.random.Generator, sets: int, count: int, sampling: str
+) -> np.ndarray:
+    """(sets, count, n) float32 points of `sets` steps."""
     if plan:
         return plan.draw(rng, sets)
+    if sampling == "each":
+        alone = np.sqrt(inputs.values.moment(2)) * np.eye(inputs.n, dtype=np.float32)
+        return np.broadcast_to(alone.astype(np.float32), (sets, inputs.n, inputs.n))
     return inputs.draw(rng, sets * count).reshape(sets, count, inputs.n)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from superscope.errors import SettingError
 
 SCHEDULES = ("constant", "cosine", "linear")
-SAMPLINGS = ("stratified", "plain")
+SAMPLINGS = ("stratified", "plain", "each")
+OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,16 @@ class Recipe:
 
     Every field but `history` can be an axis of a sweep: ``ss.Sweep(toy, inputs, over={"lr": [1e-3, 1e-2]})``.
 
-    steps: Adam steps.
+    steps: steps of the optimiser.
     points: points per step (the batch size); None means 4 per feature, at least 64 and at most 512. The stratified sampler
         rounds it.
     lr, schedule, warmup: peak learning rate, its decay to 0 ("constant" does not decay), fraction of steps with linear warm-up.
     weight_decay: decoupled (AdamW), 0 unless asked for.
-    sampling: "stratified" (weighted strata of the number of active features) or "plain".
+    optimizer: "adam", or "sgd": plain gradient descent, without momentum; beta1, beta2 and eps are then not used.
+    l1: penalty l1 * sum_k |h_k| on the hidden activations, mean over points, added to what is trained on and not to the loss
+        that is reported. The two-layer family only; any other toy brings its own loss.
+    sampling: "stratified" (weighted strata of the number of active features), "plain", or "each": full batch, every step sees
+        the n inputs in which one feature is on alone, at the root mean square of its values, whatever the density.
     shared: one stream of points serves all seeds and restarts of a grid point (in blocks of 256 seeds), so seeds differ in
         their initial weights only; False draws fresh points for every instance.
     history: steps at which weights and expected loss are kept, a count (log-spaced, step 0 and the last included) or steps.
@@ -39,6 +44,8 @@ class Recipe:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    optimizer: str = "adam"
+    l1: float = 0.0
     sampling: str = "stratified"
     shared: bool = True
     history: int | tuple[int, ...] = ()
@@ -54,6 +61,12 @@ class Recipe:
             raise SettingError(f"schedule={self.schedule!r} is unknown: known are {', '.join(SCHEDULES)}")
         if self.sampling not in SAMPLINGS:
             raise SettingError(f"sampling={self.sampling!r} is unknown: known are {', '.join(SAMPLINGS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise SettingError(f"optimizer={self.optimizer!r} is unknown: known are {', '.join(OPTIMIZERS)}")
+        if not self.l1 >= 0:
+            raise SettingError(f"l1={self.l1!r}: the penalty must be >= 0")
+        if self.sampling == "each" and self.points is not None:
+            raise SettingError(f"points={self.points!r}: sampling='each' has one point a feature; leave points out")
         if not 0 <= self.warmup < 1:
             raise SettingError(f"warmup={self.warmup!r}: a fraction of the steps in [0, 1)")
         if isinstance(self.history, list):
@@ -81,6 +94,8 @@ class Recipe:
 
     def points_for(self, n: int) -> int:
         """Points per step for n features."""
+        if self.sampling == "each":
+            return n
         return self.points if self.points is not None else int(np.clip(4 * n, 64, 512))
 
     def learning_rates(self) -> np.ndarray:
@@ -91,9 +106,12 @@ class Recipe:
         decay = {"constant": np.ones(self.steps), "cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done}[self.schedule]
         return self.lr * decay * np.minimum(1.0, (t + 1) / max(1, warm))
 
-    def adam_schedule(self) -> np.ndarray:
-        """(steps, 3) float32: lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr * weight_decay; t counts from 1 (Kingma & Ba)."""
+    def step_schedule(self) -> np.ndarray:
+        """(steps, 3) float32: lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr * weight_decay; t counts from 1 (Kingma & Ba).
+        For "sgd": lr, 1, lr * weight_decay."""
         lr, t = self.learning_rates(), np.arange(1, self.steps + 1)
+        if self.optimizer == "sgd":
+            return np.stack([lr, np.ones_like(lr), lr * self.weight_decay], axis=1).astype(np.float32)
         return np.stack([lr / (1 - self.beta1**t), 1 / np.sqrt(1 - self.beta2**t), lr * self.weight_decay], axis=1).astype(
             np.float32
         )

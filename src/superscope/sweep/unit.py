@@ -36,6 +36,8 @@ def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tupl
         obstacle = f"device={device!r}"
     elif not recipe.shared:
         obstacle = "every network has its own points (Recipe.shared=False)"
+    elif recipe.optimizer != "adam" or recipe.l1:
+        obstacle = "the kernel knows Adam without a penalty (Recipe.optimizer, Recipe.l1)"
     if engine == "torch" or (engine == "auto" and obstacle):
         return "torch", obstacle or "asked for"
     if engine == "fused" and obstacle:

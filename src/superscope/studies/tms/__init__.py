@@ -6,8 +6,9 @@ linear model) measured by the same code that must fail.
 
 Sections: who is represented (T1), polygons (T2), phase diagrams against exact optima (T3, T4), sticky geometry at scale (T5,
 T6), correlated and anti-correlated features (T8), their collapse (T9), learning dynamics (T10), adversarial attacks (T11),
-the absolute value model with two neurons per feature (T13), and the bottleneck with a hidden ReLU, which must be kept as a
-failure. The response of a pentagon to one feature becoming rarer (T7) is part of study 4.4.
+neurons in a privileged basis (T12), the absolute value model with two neurons per feature (T13), the bottleneck with a hidden
+ReLU and bias, which must be kept as a failure, and polysemanticity that nothing asks for (T17). The response of a pentagon to
+one feature becoming rarer (T7) is part of study 4.4.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from superscope.evidence.findings import Findings
 from superscope.evidence.tables import arm, retractions
 from superscope.evidence.wording import answer, count
 from superscope.lab import Lab
-from superscope.studies.tms import bottleneck, neurons, phases, structure
+from superscope.studies.tms import bottleneck, incidental, neurons, phases, structure
 from superscope.studies.tms.config import PRESETS, Config
 from superscope.sweep import SweepRun
 
@@ -54,7 +55,7 @@ RETRACTED = [
     ("T3-loss", "supported (.0037)", "a distance without its sign, of an evaluation below the optimum: now the exact excess"),
     ("T8's caption", "three pairs side by side", "two of the three had collapsed: now T9, a claim of its own"),
 ]
-EXPECTED = [*bottleneck.EXPECTED, *phases.EXPECTED, *structure.EXPECTED, *neurons.EXPECTED]
+EXPECTED = [*bottleneck.EXPECTED, *phases.EXPECTED, *structure.EXPECTED, *neurons.EXPECTED, *incidental.EXPECTED]
 
 
 def run(config: Config, lab: Lab) -> Findings:
@@ -70,9 +71,11 @@ def run(config: Config, lab: Lab) -> Findings:
         structure.collapse(config, lab),
         structure.dynamics(config, lab),
         structure.attacks(config, lab, large),
+        neurons.privileged(config, lab),
         neurons.absolute_value(config, lab),
         bottleneck.who_is_represented(config, lab),
         neurons.hidden_relu(config, lab),
+        incidental.incidental(config, lab),
     ]
     passed = gate(superposes(small), GATE)
     claims = judge([rows for part in parts for rows in part.rows], EXPECTED, passed)

@@ -22,6 +22,7 @@ class Config:
     group_density: float = 0.15  # density in the sections on correlation and dynamics
     dynamics_steps: int = 4000  # steps of plain training at constant learning rate
     snapshots: int = 40  # snapshots during it
+    incidental_n: int = 32  # features of the section with more neurons than features
 
     def recipe(self, steps: int, **changes) -> ss.Recipe:
         """The recipe of a section, its steps scaled by `speed`."""
@@ -30,8 +31,17 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(phase_cells=32, large_n=200, large_m=20, large_points=16, large_steps=4000, dynamics_steps=10_000),
+    "standard": Config(
+        phase_cells=32, large_n=200, large_m=20, large_points=16, large_steps=4000, dynamics_steps=10_000, incidental_n=64
+    ),
     "full": Config(
-        seeds=100, phase_cells=64, large_n=400, large_m=30, large_points=20, large_steps=20_000, dynamics_steps=50_000
+        seeds=100,
+        phase_cells=64,
+        large_n=400,
+        large_m=30,
+        large_points=20,
+        large_steps=20_000,
+        dynamics_steps=50_000,
+        incidental_n=128,
     ),
 }

@@ -1,4 +1,5 @@
-"""TMS reproduction, hidden ReLUs: the absolute value model (T13), and the failed bottleneck with a ReLU on its hidden layer."""
+"""TMS reproduction, hidden ReLUs: a privileged basis (T12), the absolute value model (T13), and the failed bottleneck with a
+ReLU and a bias on its hidden layer."""
 
 from __future__ import annotations
 
@@ -13,7 +14,18 @@ from superscope.evidence.tables import arm, arms
 from superscope.lab import Lab
 from superscope.studies.tms.config import Config
 
+DENSITIES = (1.0, 0.3, 0.1, 0.03)  # of the section on a privileged basis
+
 EXPECTED = [
+    Expect(
+        "T12-polysemantic", "With a ReLU on the hidden layer, at least one neuron in five becomes polysemantic as features get "
+        "sparser", "polysemantic", ">= 1", of="hidden ReLU, sparse - hidden ReLU, dense",
+        null="linear hidden layer, sparse - linear hidden layer, dense", plant="neurons shared by hand - neurons apart by hand",
+        why="Null: without the ReLU no basis is privileged, and neurons mix features at any density. Plant: two of five "
+        "neurons hold a second feature of .4 to 1 of the first, noise.",
+        note="Ten features, importance .75^i, five neurons, no hidden bias, densities .03 and 1, best of 8 restarts. "
+        "Polysemantic: a second weight above .3 of the largest; the table has .2 and .5 as well.",
+    ),
     Expect(
         "T13-exact", "The absolute value model with two neurons per feature computes |x| to a loss below 1e-6",
         "loss", "<= 1e-6", of="trained", null="linear hidden layer", plant="exact network by hand", stat="median",
@@ -73,6 +85,37 @@ def exact_network(seeds: range, rng: np.random.Generator) -> dict[str, np.ndarra
             W[row, neuron, half // 2] = scale[neuron] * (1 if half % 2 else -1)
             W_out[row, half // 2, neuron] = 1 / scale[neuron]
     return {"W": W, "W_out": W_out, "b_out": np.zeros((len(seeds), 3))}
+
+
+def privileged(config: Config, lab: Lab) -> Part:
+    """T12, n=10, m=5: with a ReLU on the hidden layer neurons are a basis of their own. How many hold several features?"""
+    n, m, seeds = 10, 5, lab.seeds(16)
+    inputs = ss.SparseFeatures(n, importance=tuple(0.75**i for i in range(n)))
+    parts, table = [], []
+    for name, hidden in (("hidden ReLU", "relu"), ("linear hidden layer", "identity")):
+        toy = ss.Bottleneck(n, m, hidden_activation=hidden)
+        sweep = ss.Sweep(toy, inputs, over={"density": list(DENSITIES)}, seeds=seeds, restarts=8)
+        W = lab.train(sweep, config.recipe(1500), name=f"t12-{hidden}").best("restart").W
+        for density in DENSITIES:
+            here = W.sel(density=density).transpose("seed", "hidden", "feature").values
+            counts = {f"polysemantic at {tau}": polysemantic(here, tau) for tau in (0.2, 0.3, 0.5)}
+            table.append({"model": name, "density": density, **{key: value.mean() for key, value in counts.items()}})
+            if density in (DENSITIES[0], DENSITIES[-1]):
+                kind = "dense" if density == DENSITIES[0] else "sparse"
+                parts.append(arm(f"{name}, {kind}", seeds, polysemantic=counts["polysemantic at 0.3"]))
+    rng = lab.rng("neurons by hand")
+    apart = np.broadcast_to(np.eye(m, n), (len(seeds), m, n)) * rng.uniform(0.7, 1.1, (len(seeds), 1, n))
+    both = apart.copy()
+    for k in range(2):
+        both[:, k, m + k] = rng.choice([-1, 1], len(seeds)) * rng.uniform(0.4, 1, len(seeds)) * apart[:, k, k]
+    for name, W_hand in (("neurons apart by hand", apart), ("neurons shared by hand", both)):
+        parts.append(arm(name, seeds, polysemantic=polysemantic(W_hand + 0.03 * rng.standard_normal(both.shape))))
+    return Part([arms(*parts)], [], {"t12_neurons": pd.DataFrame(table)})
+
+
+def polysemantic(W: np.ndarray, tau: float = 0.3) -> np.ndarray:
+    """(seed,) neurons with a second weight above tau of their largest, W (seed, hidden, feature)."""
+    return (measure.features_per_neuron(W, tau, dead=0.1) >= 2).sum(-1).astype(float)
 
 
 def hidden_relu(config: Config, lab: Lab) -> Part:

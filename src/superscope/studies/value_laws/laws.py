@@ -62,6 +62,8 @@ class Sizes:
     polygon_seeds: int = 8
     polygon_restarts: int = 24  # starts per seed and start scale, ten times as many above n=6 (see `_value_polygons`)
     polygon_steps: int = 2000
+    other_size: tuple[int, int] = (160, 16)  # features and dimensions of wide networks of a second size
+    other_seeds: int = 8
 
     @property
     def grid(self) -> np.ndarray:
@@ -82,13 +84,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "quick": {},
     "standard": {
         "n_features": 200, "n_hidden": 20, "plateau_densities": 20, "densities": 5, "steps": 2000, "points": 192,
-        "polygon_restarts": 32, "polygon_steps": 6000,
+        "polygon_restarts": 32, "polygon_steps": 6000, "other_size": (60, 6), "other_seeds": 16,
         "polygon_sizes": (3, 4, 5, 6, 7, 8, 12),
     },
     "full": {
         "n_features": 400, "n_hidden": 30, "dense": 1.0, "plateau_densities": 30, "densities": 12, "steps": 10_000,
         "points": 512, "seeds": 32, "rare": (0.003, 0.001, 0.0003), "polygon_sizes": (3, 4, 5, 6, 7, 8, 12),
-        "polygon_seeds": 32, "polygon_restarts": 128, "polygon_steps": 10_000,
+        "polygon_seeds": 32, "polygon_restarts": 128, "polygon_steps": 10_000, "other_size": (100, 10), "other_seeds": 32,
     },
 }  # fmt: skip
 

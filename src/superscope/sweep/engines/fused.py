@@ -180,7 +180,7 @@ class FusedTrainer:
             # The kernel wants the encoder as (feature, hidden).
             flat = value.transpose(0, 2, 1) if name == "W" else value
             self._param[:, self._places[name]] = self._pack(flat.reshape(self.count, -1))
-        self._schedule = np.ascontiguousarray(recipe.adam_schedule())
+        self._schedule = np.ascontiguousarray(recipe.step_schedule())
 
     def _pack(self, rows: np.ndarray) -> np.ndarray:
         """(B, k) -> aligned (blocks, k, LANES); empty lanes are zero."""

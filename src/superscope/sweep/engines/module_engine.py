@@ -1,4 +1,4 @@
-"""Arbitrary nn.Modules, many at once: torch.func.vmap over stacked parameters, autograd for the gradient, Adam by hand."""
+"""Arbitrary nn.Modules, many at once: torch.func.vmap over stacked parameters, autograd for the gradient, the step by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.func import functional_call, grad, vmap
 
-from superscope.sweep.engines.torch_engine import CHUNK, adam_step, places
+from superscope.errors import SettingError
+from superscope.sweep.engines.torch_engine import CHUNK, places, take_step
 from superscope.sweep.grid import Instance
 from superscope.sweep.points import PointBlock
 from superscope.sweep.recipe import Recipe
@@ -26,6 +27,8 @@ class ModuleTrainer:
     name = "torch-vmap"
 
     def __init__(self, toy: ModuleToy, group: list[Instance], importance: np.ndarray, recipe: Recipe, device: str = "cpu"):
+        if recipe.l1:
+            raise SettingError(f"l1={recipe.l1!r} is for the two-layer family: put a penalty into the loss of the ModuleToy")
         self.toy, self.recipe, self.count, self.device = toy, recipe, len(group), device
         modules = [toy.module(int(i.generator(0, "init").integers(2**31))) for i in group]
         self._place = places([i.number for i in group], CHUNK)
@@ -37,7 +40,7 @@ class ModuleTrainer:
         self._m1 = [{k: torch.zeros_like(v) for k, v in p.items()} for p in self._p]
         self._m2 = [{k: torch.zeros_like(v) for k, v in p.items()} for p in self._p]
         self._skeleton = modules[0].to("meta")
-        self._schedule = recipe.adam_schedule().astype(np.float64)
+        self._schedule = recipe.step_schedule().astype(np.float64)
 
     def _chunks(self) -> range:
         return range(max(chunk for chunk, _ in self._place) + 1)
@@ -69,7 +72,7 @@ class ModuleTrainer:
         return {k: np.stack([self._p[c][k][i].cpu().numpy() for c, i in self._place]) for k in self._p[0]}
 
     def run(self, block: PointBlock) -> None:
-        """One Adam step for every step of the block."""
+        """One step of the optimiser for every step of the block."""
         own = block.x.ndim == 4
         per_network = 0 if own else None
         gradient: Callable[..., Params] = vmap(
@@ -86,7 +89,7 @@ class ModuleTrainer:
                 grads = gradient(self._p[c], self._importance[c], xs[t], targets[t], weight)
                 for name, g in grads.items():
                     moments = self._m1[c][name], self._m2[c][name]
-                    adam_step(self._p[c][name], *moments, g, self.recipe, self._schedule[block.start + t])
+                    take_step(self._p[c][name], *moments, g, self.recipe, self._schedule[block.start + t])
 
     @torch.no_grad()
     def loss_per_output(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:

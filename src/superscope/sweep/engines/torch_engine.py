@@ -32,15 +32,18 @@ def slope(kind: str, z: torch.Tensor, s: float) -> torch.Tensor:
     return g if kind == "softplus" else g * (1 + u * (1 - g))
 
 
-def adam_step(
+def take_step(
     p: torch.Tensor, m1: torch.Tensor, m2: torch.Tensor, g: torch.Tensor, recipe: Recipe, schedule: np.ndarray
 ) -> None:
-    """One Adam step in place; schedule is one row of Recipe.adam_schedule()."""
+    """One step of the recipe's optimiser in place; schedule is one row of Recipe.step_schedule()."""
     rate, root, shrink = schedule
-    m1.lerp_(g, 1 - recipe.beta1)
-    m2.mul_(recipe.beta2).addcmul_(g, g, value=1 - recipe.beta2)
     if shrink:
         p.mul_(1 - shrink)
+    if recipe.optimizer == "sgd":
+        p.add_(g, alpha=-rate)
+        return
+    m1.lerp_(g, 1 - recipe.beta1)
+    m2.mul_(recipe.beta2).addcmul_(g, g, value=1 - recipe.beta2)
     p.addcdiv_(m1, m2.sqrt().mul_(root).add_(recipe.eps), value=-rate)
 
 
@@ -79,7 +82,7 @@ class TorchTrainer:
         self._m2 = [{k: torch.zeros_like(v) for k, v in p.items()} for p in self._p]
         self._importance = self._spread(np.asarray(importance, dtype=np.float32))
         self._same_importance = float(importance.flat[0]) if np.all(importance == importance.flat[0]) else None
-        self._schedule = recipe.adam_schedule().astype(np.float64)
+        self._schedule = recipe.step_schedule().astype(np.float64)
 
     def _spread(self, rows: np.ndarray) -> list[torch.Tensor]:
         """(B, ...) -> one (size, ...) tensor per chunk, each in its own (aligned) memory; empty places hold zeros."""
@@ -94,7 +97,7 @@ class TorchTrainer:
         return {k: np.stack([self._p[c][k][i].cpu().numpy() for c, i in self._place]) for k in self._p[0]}
 
     def run(self, block: PointBlock) -> None:
-        """One Adam step for every step of the block."""
+        """One step of the optimiser for every step of the block."""
         weight = torch.from_numpy(block.weight).to(self.device)
         own = block.x.ndim == 4
         if own:  # (T, B, P, n) -> per chunk (size, T, P, n)
@@ -109,7 +112,7 @@ class TorchTrainer:
                 mask = None if block.keep is None else masks[c][:, t]
                 for name, g in self._gradients(c, xt, target_t, weight, mask).items():
                     moments = self._m1[c][name], self._m2[c][name]
-                    adam_step(self._p[c][name], *moments, g, self.recipe, self._schedule[block.start + t])
+                    take_step(self._p[c][name], *moments, g, self.recipe, self._schedule[block.start + t])
 
     def _gradients(
         self, chunk: int, x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor | None
@@ -149,6 +152,8 @@ class TorchTrainer:
         if toy.output_bias:
             grads["b_out"] = g.sum(-1)
         back = torch.bmm(w_out.transpose(1, 2), g)
+        if self.recipe.l1:
+            back += torch.sign(h) * (weight * self.recipe.l1)
         if mask is not None:
             back *= mask
         if kind_h == "relu":
