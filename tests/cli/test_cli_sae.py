@@ -51,6 +51,39 @@ def test_train_show_and_the_same_again(capsys, tmp_path, monkeypatch):
     assert torch.equal(sae.load(folder).decoder, one.decoder)
 
 
+def test_on_a_world_with_a_truth_and_on_the_leaderboard(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("superscope.recover.sae.leaderboard.SAMPLES", 1500)
+    words = [
+        "--width",
+        "256",
+        "--k",
+        "5",
+        "--steps",
+        "300",
+        "--batch",
+        "256",
+        "--lr",
+        "0.003",
+        "--quiet",
+        "--out",
+        str(tmp_path),
+    ]
+    code, out, err = run(capsys, "train", "world:256", *words)
+    assert code == 0, err
+    folder = tmp_path / "world-256-topk"
+    code, out, err = run(capsys, "bench", str(folder), "--json")
+    assert code == 0, err
+    rows = {row["name"]: row for row in json.loads(out)}
+    ours, chance, truth = (rows[name] for name in (str(folder), "random dictionary, TopK", "the truth, FISTA"))
+    assert chance["f1_adjusted"] < 0.25 < ours["f1_adjusted"] < truth["f1_adjusted"]
+    assert truth["mcc"] == pytest.approx(1)
+    assert ours["mcc_adjusted"] > 0.2 + chance["mcc_adjusted"]
+    tensors = {"W_enc": torch.ones(3, 4), "b_enc": torch.zeros(4), "W_dec": torch.ones(4, 3), "b_dec": torch.zeros(3)}
+    code, _, err = run(capsys, "bench", str(sae.save(sae.SAE("standard", tensors), tmp_path / "other")))
+    assert code == 2
+    assert "reads 3 dimensions, benchmark-256 has 64" in err
+
+
 def test_bundled_ones_are_listed_and_load(capsys):
     code, out, _ = run(capsys, "list", "--json")
     rows = json.loads(out)
@@ -67,7 +100,11 @@ def test_bundled_ones_are_listed_and_load(capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["train"], "needs a model"),
+        (["train"], "needs one model"),
+        (["train", "world:7", "--k", "4"], "no world 'world:7': choose world:256"),
+        (["train", "world:256", "--architecture", "skip-transcoder"], "has no output to transcode to"),
+        (["train", "world:256", "--control", "init"], "has no control"),
+        (["bench", "no-such-sae"], "no bundled SAE and no folder 'no-such-sae'"),
         (["show"], "needs a bundled SAE"),
         (["show", "nothing-here"], "no bundled SAE and no folder 'nothing-here'"),
         (["train", "gelu-1l-mimi"], "no model 'gelu-1l-mimi'"),

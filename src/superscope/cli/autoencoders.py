@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,11 @@ from superscope.errors import UserError
 if TYPE_CHECKING:
     from superscope.lms.corpus.splits import Rows
     from superscope.lms.model.language_model import LanguageModel
-    from superscope.recover.sae import Architecture
+    from superscope.recover.sae import SAE, Architecture
+    from superscope.recover.sae.training import Source
+
+Work = tuple["Source", str, dict[str, Any], Callable[["SAE"], dict[str, float]]]
+"""What a training needs of its target: data, a name for the folder, what to write down, and how to try the result."""
 
 SITES = {
     "resid-pre": "hook_resid_pre", "resid-mid": "hook_resid_mid", "resid-post": "hook_resid_post", "attn-out": "hook_attn_out",
@@ -38,9 +44,11 @@ def sae(args: Sae) -> int:
     """Do what `args.action` says."""
     if args.action == "list":
         return _list(args)
-    if args.target is None:
+    if args.action == "bench":
+        return _bench(args)
+    if len(args.target) != 1:
         raise UserError(
-            "superscope sae train needs a model, such as: superscope sae train gelu-1l-mini"
+            "superscope sae train needs one model, such as: superscope sae train gelu-1l-mini"
             if args.action == "train"
             else "superscope sae show needs a bundled SAE or a folder; superscope sae list names the bundled ones"
         )
@@ -70,10 +78,35 @@ def _list(args: Sae) -> int:
     return 0
 
 
+def _bench(args: Sae) -> int:
+    from superscope.recover.sae import leaderboard, load
+
+    rows = list(leaderboard.rows({name: load(name) for name in args.target}, args.size, args.seed))
+    rows.sort(key=lambda row: -row["f1"])
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = Table(title=f"known features: {args.size}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("name", no_wrap=True)
+    for column in ("latents", *leaderboard.COLUMNS):
+        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["name"], str(row["latents"]), *(f"{row[column]:.2f}" for column in leaderboard.COLUMNS))
+    console = Console()
+    console.width = max(console.width, 140)
+    console.print(table)
+    console.print(
+        "f1: activations against the true ones, one latent a feature (Hungarian, over all features). mcc: directions, signed.\n"
+        "adjusted: (score - that of chance) / (1 - that of chance). recovered 90: features with a latent of cosine above .9.",
+        highlight=False,
+    )
+    return 0
+
+
 def _show(args: Sae) -> int:
     from superscope.recover.sae import load
 
-    one = load(str(args.target))
+    one = load(args.target[0])
     facts: dict[str, Any] = {
         "kind": one.kind, "inputs": one.d_in, "latents": one.n, "outputs": one.d_out, "k": one.k,
         "decoder norms": [round(float(v), 4) for v in one.decoder.norm(dim=1).aminmax()], **one.metadata,
@@ -94,29 +127,20 @@ def _train(args: Sae) -> int:
     from superscope.lms.corpus import CorpusError
     from superscope.lms.model.backend import BackendMissingError
     from superscope.recover import sae as saes
-    from superscope.recover.sae import panel
 
-    try:
-        model = lms.load(str(args.target))
-        if args.control != "none":
-            model = model.control(args.control, args.seed)
-        config, recipe = _configuration(args), saes.Recipe(steps=args.steps, lr=args.lr)
-        config.check(model.d_model)
-        source, target = _hooks(args, model, config)
-        train_rows, test_rows = _text(args, model)
-        stream = saes.Activations(model, source, train_rows, target=target, batch=args.batch, seed=args.seed)
-    except (lms.ModelError, CorpusError, BackendMissingError) as error:
-        raise UserError(str(error)) from None
-    control = "" if args.control == "none" else f"-{args.control}"
+    config, recipe = _configuration(args), saes.Recipe(steps=args.steps, lr=args.lr)
     frozen = "" if args.freeze == "nothing" else f"-frozen-{args.freeze.replace(' ', '-')}"
-    name = args.name or f"{Path(str(args.target)).name}{control}-{args.site.replace('.', '-')}-{config.name}{frozen}"
-    folder = args.out.expanduser() / name
-    metadata = {
-        "model_name": str(args.target), "hook_name": source, "hook_name_out": target, "context_size": model.n_ctx,
-        "prepend_bos": True, "control": args.control, "corpus": Path(args.corpus).name, "tokens": args.steps * args.batch,
-        "steps": args.steps, "batch": args.batch, "lr": args.lr,
-    }  # fmt: skip
-    metadata = {key: value for key, value in metadata.items() if value is not None}
+    metadata: dict[str, Any] = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "tokens": args.steps * args.batch}
+    (target,) = args.target
+    if target.startswith("world:"):
+        stream, name, more, try_it = _on_world(args, target, config)
+    else:
+        try:
+            stream, name, more, try_it = _on_model(args, target, config)
+        except (lms.ModelError, CorpusError, BackendMissingError) as error:
+            raise UserError(str(error)) from None
+    metadata |= more
+    folder = args.out.expanduser() / (args.name or f"{name}-{config.name}{frozen}")
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[line]}"),
@@ -130,25 +154,60 @@ def _train(args: Sae) -> int:
         (trained,) = saes.train(
             stream, config, seeds=[args.seed], recipe=recipe, folder=folder / "training", progress=say, metadata=metadata
         )
-    tried = panel.examine(model, trained.sae, test_rows).row()
-    rounded = {key: round(value, 4) for key, value in tried.items()}
-    told = saes.SAE(
-        trained.sae.kind, trained.sae.tensors, trained.sae.k, trained.sae.centred, trained.sae.rescaled,
-        trained.sae.metadata | rounded,
-    )  # fmt: skip
+    rounded = {key: round(value, 4) for key, value in try_it(trained.sae).items()}
+    told = replace(trained.sae, metadata=trained.sae.metadata | rounded)
     saes.save(told, folder, torch.float16 if args.half else torch.float32)
     store.remove(folder / "training")
     if args.json:
         print(json.dumps({"folder": str(folder), **rounded}, indent=2))
         return 0
     print(
-        f"{config.name}, {config.width} latents at {source} of {model.name}: L0 {tried['l0']:.1f}, "
-        f"explained {tried['explained']:.3f}, "
-        f"loss recovered {tried['ce_score']:.3f} against mean and {tried['ce_score_zero']:.3f} against zero ablation, "
-        f"alive {tried['alive']:.2f}"
+        f"{config.name}, {config.width} latents on {name}: "
+        + ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in rounded.items())
     )
     print(f"in {folder}: superscope.recover.sae.load({str(folder)!r})")
     return 0
+
+
+def _on_model(args: Sae, target: str, config: Architecture) -> Work:
+    """Activations of a language model; tried in it, on documents that were not trained on."""
+    from superscope import lms
+    from superscope.recover.sae import Activations, panel
+
+    model = lms.load(target)
+    if args.control != "none":
+        model = model.control(args.control, args.seed)
+    config.check(model.d_model)
+    source, written = _hooks(args, model, config)
+    train_rows, test_rows = _text(args, model)
+    stream = Activations(model, source, train_rows, target=written, batch=args.batch, seed=args.seed)
+    control = "" if args.control == "none" else f"-{args.control}"
+    about = {
+        "model_name": target, "hook_name": source, "context_size": model.n_ctx, "prepend_bos": True, "control": args.control,
+        "corpus": Path(args.corpus).name,
+    } | ({"hook_name_out": written} if written else {})  # fmt: skip
+    name = f"{Path(target).name}{control}-{args.site.replace('.', '-')}"
+    return stream, name, about, lambda one: panel.examine(model, one, test_rows).row()
+
+
+def _on_world(args: Sae, target: str, config: Architecture) -> Work:
+    """Samples of a benchmark world; scored against its features."""
+    from superscope.inputs import worlds
+    from superscope.recover.sae import leaderboard
+
+    size = target.removeprefix("world:")
+    if size not in worlds.SIZES:
+        raise UserError(f"no world {target!r}: choose {', '.join(f'world:{one}' for one in worlds.SIZES)}")
+    if args.control != "none" or not config.inside:
+        raise UserError(f"{target} has no {'control' if config.inside else 'output to transcode to'}: leave that option out")
+    world = worlds.benchmark(size)
+    config.check(world.directions.shape[1])
+
+    def try_it(one: SAE) -> dict[str, float]:
+        row = next(leaderboard.rows({"this": one}, size))
+        return {column: float(row[column]) for column in leaderboard.COLUMNS}
+
+    return leaderboard.source(world, args.batch, args.seed), target.replace(":", "-"), {"world": world.name}, try_it
 
 
 def _configuration(args: Sae) -> Architecture:

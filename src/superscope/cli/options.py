@@ -200,19 +200,21 @@ class Corpus:
 
 @dataclass
 class Sae:
-    """Sparse autoencoders: train one, list those that are bundled, look at one in a folder.
+    """Sparse autoencoders: train one, list those that are bundled, look at one, or score some where the truth is known.
 
     Examples: superscope sae train gelu-1l-mini --site mlp-out --architecture topk --k 16,
     superscope sae train gelu-1l-mini --architecture jumprelu --l0 16 --width 2048 --steps 4000, superscope sae list,
-    superscope sae show gelu-1l-mini/mlp-out-topk, superscope sae show saes-trained/my-sae
+    superscope sae show gelu-1l-mini/mlp-out-topk, superscope sae show saes-trained/my-sae,
+    superscope sae train world:256 --architecture matryoshka --k 5 --width 256,
+    superscope sae bench saes-trained/world-256-matryoshka --size 256
 
     A training that was interrupted goes on where it stopped. What it writes is in SAELens 6 format: SAELens opens it too.
     """
 
-    action: tyro.conf.Positional[Literal["train", "list", "show"]]
-    """train one on a model, list the bundled ones, or show one"""
-    target: tyro.conf.Positional[str | None] = None
-    """train: a model (see superscope zoo). show: a bundled SAE or a folder"""
+    action: tyro.conf.Positional[Literal["train", "list", "show", "bench"]]
+    """train one, list the bundled ones, show one, or score folders on a world of known features"""
+    target: tyro.conf.Positional[tuple[str, ...]] = ()
+    """train: a model (see superscope zoo) or world:256, world:1k, world:16k. show: a bundled SAE or a folder. bench: folders"""
     site: str = "mlp-out"
     """resid-pre, resid-mid, resid-post, attn-out, mlp-out, neurons, or the name of a hook"""
     layer: int = 0
@@ -245,6 +247,8 @@ class Sae:
     """where SAEs and their unfinished trainings are kept"""
     name: str | None = None
     """name of the folder (default: MODEL-SITE-ARCHITECTURE)"""
+    size: Literal["256", "1k", "16k"] = "256"
+    """bench: number of features of the world"""
     half: bool = False
     """store weights in float16"""
     json: bool = False
