@@ -6,7 +6,7 @@ import numpy as np
 
 from superscope.lms import load
 from superscope.lms.corpus import sample
-from superscope.recover.sae.labels import PROPERTIES, best_latents, probes, properties
+from superscope.recover.sae.labels import PROPERTIES, best_latents, probes, properties, sparse_probes
 
 
 def planted(rng, tokens=4000, latents=60, rates=(0.1, 0.02, 0.4)):
@@ -66,6 +66,20 @@ def test_probes_are_the_ceiling_of_a_planted_direction():
     assert np.median(scores[on[:, 0]]) > 1
     found = best_latents(np.maximum(scores[:1500], 0), on[:1500], np.maximum(scores[1500:], 0), on[1500:])
     assert found.f1[0] > 0.9
+
+
+def test_sparse_probes_add_up_latents_that_share_a_property():
+    rng = np.random.default_rng(9)
+    on = rng.random((6000, 1)) < 0.05
+    a = (rng.random((6000, 40)) < 0.05) * rng.random((6000, 40))
+    which = rng.integers(0, 3, 6000)  # three latents, each on in a third of the property's tokens
+    for k in range(3):
+        a[:, 10 + k] = on[:, 0] * (which == k) * (1 + rng.random(6000)) + 0.2 * (rng.random(6000) < 0.02)
+    parts = a[:3000], on[:3000], a[3000:], on[3000:]
+    one, three = (float(sparse_probes(*parts, k)[0]) for k in (1, 3))
+    assert three > 0.9
+    assert one < 0.6
+    assert float(sparse_probes(a[:3000, :10], on[:3000], a[3000:, :10], on[3000:], 3)[0]) < 0.2
 
 
 def test_properties_of_the_sample():

@@ -104,6 +104,19 @@ def test_a_transcoder_writes_where_it_should(model, rows):
     assert panel.sites(one.sae) == (source, SITE)
 
 
+def test_a_meta_sae_tells_composed_rows_from_random_ones():
+    g = torch.Generator().manual_seed(12)
+    parts = torch.nn.functional.normalize(torch.randn(32, 64, generator=g), dim=1)
+    composed = parts[torch.randint(0, 32, (128, 2), generator=g)].sum(1)
+    tensors = {"W_enc": torch.zeros(64, 128), "b_enc": torch.zeros(128), "b_dec": torch.zeros(64)}
+    made, chance = (
+        panel.meta_explained(sae.SAE("standard", tensors | {"W_dec": rows}), k=2)
+        for rows in (composed, torch.randn(128, 64, generator=g))
+    )
+    assert made > 0.8
+    assert chance < made - 0.3
+
+
 def test_an_sae_of_another_model(model, rows):
     tensors = {"W_enc": torch.ones(4, 2), "b_enc": torch.zeros(2), "W_dec": torch.ones(2, 4), "b_dec": torch.zeros(4)}
     with pytest.raises(UserError, match=r"no hook 'blocks.9.hook_mlp_out', which this SAE is about"):

@@ -15,6 +15,7 @@ from superscope.recover.sae.format import read, save
 from superscope.recover.sae.gated import Gated
 from superscope.recover.sae.jumprelu import JumpReLU
 from superscope.recover.sae.matryoshka import Matryoshka
+from superscope.recover.sae.panel import Panel, examine
 from superscope.recover.sae.relu_l1 import L1
 from superscope.recover.sae.shelf import bundled, load
 from superscope.recover.sae.streams import Activations, Samples
@@ -27,6 +28,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 }
 
 __all__ = [
-    "ARCHITECTURES", "L1", "SAE", "Activations", "Architecture", "BatchTopK", "Gated", "JumpReLU", "Matryoshka", "Recipe",
-    "Samples", "SkipTranscoder", "TopK", "Trained", "bundled", "load", "neurons", "pca", "random", "read", "save", "train",
+    "ARCHITECTURES", "L1", "SAE", "Activations", "Architecture", "BatchTopK", "Gated", "JumpReLU", "Matryoshka", "Panel",
+    "Recipe", "Samples", "SkipTranscoder", "TopK", "Trained", "bundled", "examine", "load", "neurons", "pca", "random", "read",
+    "save", "train",
 ]  # fmt: skip

@@ -21,7 +21,10 @@ from superscope.lms.corpus.splits import Rows
 from superscope.lms.model import activations
 from superscope.lms.model.interventions import AFTER_BOS, Hook, mean_loss, replace_with
 from superscope.lms.model.language_model import LanguageModel
+from superscope.recover.sae.batch_topk import BatchTopK
 from superscope.recover.sae.dictionary import SAE
+from superscope.recover.sae.streams import Samples
+from superscope.recover.sae.training import Recipe, train
 
 ALIVE = 1e-5  # a latent that fires on fewer tokens than one in a hundred thousand counts as dead
 
@@ -66,6 +69,20 @@ class Panel:
             "ce_score_zero": self.recovered("zero"), "alive": self.alive, "size": self.size, "single_token": self.single_token,
             **{f"loss_{key}": float(value.mean()) for key, value in self.losses.items()},
         }  # fmt: skip
+
+
+def meta_explained(sae: SAE, k: int = 4, seed: int = 0, steps: int = 400) -> float:
+    """Share of the variance of the decoder's rows that a smaller SAE of the rows explains: the meta-SAE.
+
+    Width a quarter of the latents, k of them on per row (Leask et al. 2025, arXiv 2502.04878: 55 % for a GPT-2 SAE, as a sign
+    that latents are composed). Null: the rows of a random dictionary, which is not 0: k directions out of many explain some
+    of anything.
+    """
+    rows = sae.decoder / sae.decoder.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    source = Samples.of(rows, min(len(rows), 256), seed, "decoder rows")
+    (one,) = train(source, BatchTopK(width=max(k, sae.n // 4), k=k), seeds=[seed], recipe=Recipe(steps=steps, lr=3e-3))
+    out = one.sae(rows)
+    return 1 - float(((out - rows) ** 2).sum() / ((rows - rows.mean(0)) ** 2).sum())
 
 
 def sites(sae: SAE) -> tuple[str, str]:
