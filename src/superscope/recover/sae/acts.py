@@ -184,7 +184,7 @@ def topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def topk_of_all(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest entries of `values` (sample, n) taken together, and their flat places, in order of places.
+    """The `count` largest entries of `values` (sample, n) taken together, and their flat places, in no order.
 
     Exact: a bound from a sample of entries leaves a few more than `count` candidates; where the bound cut too deep, all are
     searched.
@@ -201,5 +201,4 @@ def topk_of_all(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
         places = flat.topk(count, sorted=False).indices
     else:
         places = candidates[flat[candidates].topk(count, sorted=False).indices]
-    places = places.sort().values
     return flat[places], places

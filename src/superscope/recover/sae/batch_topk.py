@@ -41,7 +41,8 @@ class BatchTopK(TopK):
                 first = memory.threshold[i] < 0
                 memory.threshold[i] = least if first else (1 - RATE) * memory.threshold[i] + RATE * least
             if kept is None:
-                values.append(held)
+                where, order = where.sort()  # row after row
+                values.append(held[order])
                 places.append(Places.of(where // n, where % n, samples, n))
             else:
                 kept[i].view(-1)[where] = held

@@ -23,11 +23,11 @@ def nth_decoder_projection(x: Any, decoder: Any, n: float, bias: Any = None) -> 
     """The value at rank n * samples of all projections (x - bias) . w_j on unit decoder rows, largest first: s_n^dec.
 
     Chanin and Garriga-Alonso 2508.16560: among SAEs of one width trained at several L0 it is least near the true L0. Latents
-    that mix correlated features project on what they should not, which lifts the n-th projection. n lies above the true L0, at
-    most at half the latents: use several and look for agreement. Null: the same n with the true dictionary, the least that is
-    expected; independent features have no minimum. Misleads between widths, with dead latents (their rows still project),
-    with n below the true L0, where it rises with a better dictionary, and for ONE feature mixed in with a negative sign, which
-    lowers projections instead: it is mixing of both signs that it sees.
+    that mix correlated features project on what they should not, which lifts the n-th projection. n lies above the true L0,
+    at most at half the latents: use several and look for agreement. Null: the same n with the true dictionary, the least that
+    is expected. Also without correlations the minimum lies near the true L0. Misleads between widths, with dead latents
+    (their rows still project), with n below the true L0, where it rises with a better dictionary, and for ONE feature mixed
+    in with a negative sign, which lowers projections instead: it is mixing of both signs that it sees.
     """
     data, rows = plain(x, "x", "sample d").astype(np.float64), unit_rows(decoder)
     if not 0 < n < len(rows):
