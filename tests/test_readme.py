@@ -22,9 +22,13 @@ def test_table_is_the_generated_one() -> None:
 
 
 def test_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
-    toys, models = blocks("README.md")
+    toys, models, autoencoders = blocks("README.md")
     exec(compile(toys, "README.md", "exec"), {})
     assert "density" in capsys.readouterr().out
     exec(compile(models, "README.md", "exec"), {})
     trained, shuffled = (float(x) for x in re.findall(r"tensor\(([\d.]+)\)", capsys.readouterr().out))
     assert trained + 2 < shuffled
+    exec(compile(autoencoders, "README.md", "exec"), {})
+    recovered, explained, l0 = (float(x) for x in capsys.readouterr().out.split())
+    assert min(recovered, explained) > 0.7
+    assert 15 < l0 <= 16

@@ -68,7 +68,7 @@ def _list(args: Sae) -> int:
     for row in rows:
         table.add_row(*("" if row[key] is None else form.format(row[key]) for key, (_, form) in _COLUMNS.items()))
     console = Console()
-    console.width = max(console.width, 118)
+    console.width = max(console.width, 134)
     console.print(table)
     console.print(
         "explained: share of variance about the mean. loss recovered: against mean ablation, on text that was not trained on.\n"

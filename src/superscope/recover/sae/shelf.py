@@ -52,7 +52,7 @@ def table() -> list[dict[str, Any]]:
                 "architecture": told.get("training_architecture", config["architecture"]),
                 "latents": config["d_sae"],
                 "site": told.get("hook_name", ""),
-                **{key: told.get(key) for key in ("l0", "explained", "ce_score", "tokens")},
+                **{key: told.get(key) for key in ("l0", "explained", "ce_score", "alive", "tokens")},
                 "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
             }
         )
