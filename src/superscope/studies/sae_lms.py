@@ -127,7 +127,8 @@ EXPECTED = [
            "labelled", ">= 0.5", of=BUNDLED, null=RANDOM, plant=PROBES, unit="models",
            why="Null: the same search over random directions. Plant: the probes' directions, with noise of 30 %, hidden "
            "among random ones.",
-           note="F1 >= .8 outright, the first form of the rule, is out of reach of linear probes for most properties: see the table"),
+           note="F1 >= .8 outright, the first form of the rule, is out of reach of linear probes for most properties: see the "
+           "table"),
     Expect("labelled-by-training", "and at least a fifth more of them than in the untrained model", "labelled", ">= 0.2",
            of=f"{TOPK} - {INIT}", null=f"{AGAIN} - {TOPK}", plant=f"{PROBES} - {INIT}", unit="models",
            why=_SEED + "Plant: the trained model's planted latents against those of the untrained model."),
