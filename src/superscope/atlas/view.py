@@ -128,7 +128,8 @@ def index_row(problem: catalogue.Problem, document: dict[str, Any] | None) -> di
     """One entry of the index; `state` is what its filter matches."""
     found = chips(document)
     states = [chip["verdict"] for chip in found] or ["not run yet" if problem.number in studies.built() else "not built yet"]
-    return {"problem": problem, "chips": found, "state": states, "summary": (document or {}).get("summary", "")}
+    said = document or {}
+    return {"problem": problem, "chips": found, "state": states, "said": said.get("answer") or said.get("summary", "")}
 
 
 def groups(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
