@@ -114,6 +114,7 @@ def test_jumprelu_has_the_papers_gradient():
     family = [sae.JumpReLU(width=WIDTH, l0=4, bandwidth=0.3), sae.JumpReLU(width=WIDTH, l0=7, bandwidth=0.2, penalty=0.5)]
     p, x, y, memory = parts(family)
     p["log_threshold"] = torch.log(torch.full_like(p["b_enc"], 0.4))
+    memory.threshold[:] = 0  # thresholds are not to be set anew from this batch
     step = family[0].step(family, p, x, y, memory)
     free = {k: v.clone().requires_grad_() for k, v in p.items()}
     total = 0.0
@@ -121,7 +122,7 @@ def test_jumprelu_has_the_papers_gradient():
         pre = (x[i] - free["b_dec"][i]) @ free["W_enc"][i].T + free["b_enc"][i]
         a, on = Jump.apply(pre, free["log_threshold"][i].exp(), one.bandwidth)
         out = a @ free["W_dec"][i] + free["b_dec"][i]
-        total = total + ((out - y[i]) ** 2).sum(1).mean() + one.penalty * D * (on.sum() / SAMPLES / one.l0 - 1) ** 2
+        total = total + ((out - y[i]) ** 2).sum(1).mean() + one.penalty * D * on.sum() / SAMPLES / one.l0
     total.backward()
     for name, value in free.items():
         torch.testing.assert_close(step.gradients[name], value.grad, rtol=1e-8, atol=1e-10)
@@ -216,16 +217,12 @@ def test_planted_features_are_found(config, steps):
     assert explained > 0.7
 
 
-@pytest.mark.parametrize("kind", [sae.L1, sae.Gated], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [sae.L1, sae.Gated, sae.JumpReLU], ids=lambda kind: kind.name)
 def test_a_penalty_is_steered_to_an_l0(kind):
     source = sae.Samples(lambda step: planted(step)[1], "planted")
-    low, high, free = sae.train(
-        source, kind(width=24, l1=1.0), over={"l0": [1.5, 4.0, 0.0]}, recipe=sae.Recipe(steps=600, lr=1e-2)
-    )
+    low, high = sae.train(source, kind(width=24), over={"l0": [1.5, 4.0]}, recipe=sae.Recipe(steps=600, lr=1e-2))
     l0 = [float((one.sae.encode(planted(10**6)[1]) > 0).sum(1).float().mean()) for one in (low, high)]
     assert l0 == pytest.approx([1.5, 4.0], rel=0.2)
-    (alone,) = sae.train(source, kind(width=24, l1=1.0), recipe=sae.Recipe(steps=600, lr=1e-2))
-    torch.testing.assert_close(free.sae.decoder, alone.sae.decoder, rtol=1e-2, atol=1e-2)
 
 
 def test_frozen_members_find_less_and_keep_what_is_frozen():

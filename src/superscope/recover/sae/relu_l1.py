@@ -71,9 +71,14 @@ class L1(Architecture):
 
     def remember(self, family: Sequence[Architecture], step: Step, samples: int, memory: Memory) -> None:
         super().remember(family, step, samples, memory)
-        wanted = column(family, "l0", memory.gain)[:, 0, 0]
-        off = (step.l0.to(memory.gain) / wanted.clamp_min(1e-9) - 1).clamp(-1, 1)
-        memory.gain *= torch.where(wanted > 0, (STEER * off).exp(), torch.ones_like(off))
+        steer(family, step, memory)
+
+
+def steer(family: Sequence[Architecture], step: Step, memory: Memory) -> None:
+    """Raises or lowers the penalty of every member that wants an L0, by what the step was off, at most `STEER`."""
+    wanted = column(family, "l0", memory.gain)[:, 0, 0]
+    off = (step.l0.to(memory.gain) / wanted.clamp_min(1e-9) - 1).clamp(-1, 1)
+    memory.gain *= torch.where(wanted > 0, (STEER * off).exp(), torch.ones_like(off))
 
 
 def penalty(family: Sequence[Architecture], f: Forward, memory: Memory) -> Tensor:
