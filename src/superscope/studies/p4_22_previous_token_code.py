@@ -171,7 +171,11 @@ def in_short(own: pd.DataFrame) -> str:
         "As a {how} code: {k} directions carry nine tenths of it; token embeddings {embedding} them.",
         how="spread-out" if own.directions.min() >= 0.5 else "compact" if own.directions.max() < 0.5 else "middling",
         k=number(float(own.k90.mean())),
-        embedding="keep out of" if own.embedding.max() < 0.5 else "overlap",
+        embedding="keep out of"
+        if own.embedding.max() < 0.5
+        else "keep partly out of"
+        if own.embedding.max() < 0.9
+        else "share",
     )
 
 
