@@ -362,13 +362,13 @@ def across(model: LanguageModel, at: Bench, config: Config, lab: Lab) -> Iterato
 
 def figures(table: pd.DataFrame) -> list[Figure]:
     """Loss recovered against labelled properties by arm; F1 of every property."""
-    shown = [BUNDLED, TOPK, *OTHERS, FROZEN, SOFT, ENCODER, PCA, RANDOM, INIT, SHUFFLED]
-    colours = {RANDOM: "control", INIT: "control", SHUFFLED: "control", BUNDLED: "theory"}
     scatter = plots.figure()
-    for place, arm in enumerate(shown):
-        part = table[table.arm == arm]
-        colour = plots.ROLES[colours[arm]] if arm in colours else plots.PALETTE[place % len(plots.PALETTE)]
-        scatter.add_scatter(x=part.ce_score, y=part["mean F1"], mode="markers", name=arm, marker={"color": colour, "size": 9})
+    kinds = {"circle": (BUNDLED, TOPK, *OTHERS), "diamond-open": (FROZEN, SOFT, ENCODER), "x": (PCA, RANDOM)}
+    for symbol, arms in kinds.items():
+        for place, arm in enumerate(arms):
+            part = table[table.arm == arm]
+            mark = {"color": plots.PALETTE[place % len(plots.PALETTE)], "size": 9, "symbol": symbol}
+            scatter.add_scatter(x=part.ce_score, y=part["mean F1"], mode="markers", name=arm, marker=mark)
     scatter.update_xaxes(title_text="loss recovered, against mean ablation")
     scatter.update_yaxes(title_text="mean F1 of the best latent of a property")
     bars = plots.figure(barmode="group")
@@ -387,7 +387,11 @@ def figures(table: pd.DataFrame) -> list[Figure]:
     density.update_xaxes(title_text="log10 of the share of tokens a latent fires on")
     density.update_yaxes(title_text="share of latents")
     return [
-        Figure("worth", scatter, "One point a trained model. Reconstruction does not rank dictionaries as labels do."),
+        Figure(
+            "worth",
+            scatter,
+            "One point a trained model; diamonds: part of it stays random; crosses: nobody trained it.",
+        ),
         Figure("properties", bars, "The best latent of each labelled property, chosen on other documents. Dotted: F1 of .8."),
         Figure("density", density, "How often latents fire. What never fired is drawn at one in a million."),
     ]

@@ -28,8 +28,8 @@ from superscope.studies.sae_toys.config import Config
 from superscope.studies.sae_toys.family import embedded, family, held_out
 
 FEATURES, DIMENSIONS, N = 50, 100, 20
-DENSITY = torch.tensor([0.345 * (49 - i) / 50 + 0.05 for i in range(FEATURES)])
-L0 = float(DENSITY.sum())
+DENSITY = [0.345 * (49 - i) / 50 + 0.05 for i in range(FEATURES)]
+L0 = sum(DENSITY)
 CORRELATED, INDEPENDENT, PLANTED, SHUFFLED = "correlated", "independent", "mixed by hand", "ladder in another order"
 STEPS = 350
 
