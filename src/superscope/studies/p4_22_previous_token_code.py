@@ -326,13 +326,11 @@ def mistaken(path: composition.KeyPath, frame: np.ndarray, asked: np.ndarray, co
 def figures(table: pd.DataFrame) -> list[Figure]:
     """Directions kept, and who else is in the subspace."""
     shown = table[table.arm.isin([TRAINED, LOW, FULL]) & table.curve.notna()]
-    kept = pd.DataFrame([
-        {"curve": f"{row.model}, {row.arm}", **point} for row in shown.itertuples() for point in row.curve
-    ])  # fmt: skip
-    roles = {name: "plant" for name in kept.curve.unique() if "planted" in name}
+    kept = pd.DataFrame([{"arm": row.arm, **point} for row in shown.itertuples() for point in row.curve])
+    kept = kept.groupby(["arm", "directions"], sort=False).attention.agg(["mean", "min", "max"]).reset_index()
     curve = plots.lines_with_band(
-        kept, "directions", "attention", "curve", roles=roles, x_title="directions of the circuit kept",
-        y_title="share of the attention to the prefix",
+        kept, "directions", "mean", "arm", "min", "max", roles={TRAINED: "treatment", LOW: "control", FULL: "plant"},
+        x_title="directions of the circuit kept", y_title="share of the attention to the prefix",
     )  # fmt: skip
     bars = plots.figure(barmode="group")
     for arm, colour in ((TRAINED, "treatment"), (INSIDE, "control"), (APART, "plant")):
@@ -341,8 +339,12 @@ def figures(table: pd.DataFrame) -> list[Figure]:
         values = [value for who in ("embedding", "position", "other heads") for value in part[who]]
         bars.add_bar(x=names, y=values, name=arm, marker={"color": plots.ROLES[colour]})
     bars.add_hline(y=1, line={"color": plots.ROLES["rule"], "dash": "dot"})
-    bars.update_yaxes(title_text="variance in the subspace, over chance")
+    bars.update_yaxes(title_text="variance inside, over chance")
     return [
-        Figure("directions", curve, "Attention to the prefix that is left when the keys hear the leading directions alone."),
+        Figure(
+            "directions",
+            curve,
+            "Attention to the prefix that is left when the keys hear the leading directions alone. Mean and range over models.",
+        ),
         Figure("overlap", bars, "Who else is in the subspace, over random subspaces of what attention writes."),
     ]
