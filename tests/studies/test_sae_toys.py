@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from superscope import studies
+from superscope.errors import SettingError
 from superscope.inputs import worlds
 from superscope.recover import sae
 from superscope.studies.sae_toys import detector, hierarchy, polygons, sparse_wrong
+from superscope.studies.sae_toys.config import Config
 from superscope.studies.sae_toys.family import Stream, at_truth, embedded, family, held_out, noisy, paired, pool
 
 TINY = {"seeds": 5, "speed": 0.02, "dictionary_steps": 500, "ks": (1.8, 2.0), "balances": (0.0, 0.25, 1.0), "ladder": (5, 11),
@@ -154,3 +156,14 @@ def test_started_at_the_truth_it_stays_with_the_true_l0_and_leaves_with_fewer():
     )
     for one in members:
         assert (sparse_wrong.mixed(one.decoder, truth) > 0.15) == (one.config.k == 1.8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"ks": (2.0,)}, "1.8"),
+     ({"balances": (0.5,)}, "0, 0.25, 1"), ({"densities": (0.1,)}, "0.05"), ({"ladder": (5,)}, "two"),
+     ({"speed": 0.0}, "speed"), ({"samples": 3}, "samples=3")],
+)  # fmt: skip
+def test_sizes_that_leave_a_claim_without_numbers_are_refused(wrong, says):
+    with pytest.raises(SettingError, match=says):
+        Config(**wrong)

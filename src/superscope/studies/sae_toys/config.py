@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from superscope.errors import SettingError
 from superscope.recover import sae
 
 
@@ -23,6 +24,19 @@ class Config:
     samples: int = 3000  # on which a dictionary is scored
     decoded: int = 200  # of these, how many FISTA decodes
     panel_seeds: int = 1  # of the table of all architectures in all worlds
+
+    def __post_init__(self) -> None:
+        for name, judged in (("ks", (1.8, 2.0)), ("balances", (0.0, 0.25, 1.0)), ("densities", (0.05,))):
+            given = getattr(self, name)
+            if missing := [one for one in judged if one not in given]:
+                raise SettingError(f"{name}={given}: the claims are about {', '.join(f'{one:g}' for one in missing)}, too")
+        if len(self.ladder) < 2 or not all(0 < one <= 50 for one in self.ladder):
+            raise SettingError(f"ladder={self.ladder}: at least two numbers of latents between 0 and 50")
+        for name in ("speed", "dictionary_steps", "restarts", "decoded", "panel_seeds"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name}={getattr(self, name)}: a number above 0")
+        if self.samples < 200 or self.pool < 2000:
+            raise SettingError(f"samples={self.samples}, pool={self.pool}: at least 200 and 2000, or scores mean nothing")
 
     def recipe(self, steps: int, lr: float = 1e-2) -> sae.Recipe:
         """The recipe of a chapter, its steps scaled by `speed`."""
