@@ -45,6 +45,8 @@ ASSUMPTIONS = [
 DISANALOGIES = [
     "Positions here enter queries and keys and never the stream: in GPT-2 they share it with everything else.",
     "Two layers, 32 dimensions a head, 4096 tokens: published models put 50,000 through 64, past other layers.",
+    "Strings were shortened from 80 to 40 tokens, with the plant of mistaken tokens, after first trained numbers: that claim "
+    "is the weakest of the page.",
 ]
 TIPS = ["Decompose the whole circuit; then patch the keys alone", "Draw the null inside what attention writes"]
 

@@ -132,8 +132,7 @@ def scan(
     rows done and rows in all. Raises ModelError for tokens the model cannot take and for activations that are not finite,
     CorpusError without rows.
     """
-    sets = units if isinstance(units, Mapping) else {"units": units}
-    named = {name: Units(one, lambda value: value, one) if isinstance(one, str) else one for name, one in sets.items()}
+    named = _named(units)
     for name, consumer in consumers.items():
         if missing := set(consumer.of) - set(named):
             raise ValueError(f"consumer {name!r} reads {sorted(missing)}, but the unit sets are {sorted(named)}")
@@ -168,20 +167,29 @@ def scan(
     return {name: consumer.result() for name, consumer in consumers.items()}
 
 
-def values(model: LanguageModel, rows: Rows, units: Units | str | Mapping[str, Units | str]) -> dict[str, Tensor]:
-    """What `units` are at every token of a few rows, in one pass: name -> (token, unit) float32, without the BOS of each row.
+def _named(units: Units | str | Mapping[str, Units | str]) -> dict[str, Units]:
+    sets = units if isinstance(units, Mapping) else {"units": units}
+    return {name: Units(one, lambda value: value, one) if isinstance(one, str) else one for name, one in sets.items()}
+
+
+def values(
+    model: LanguageModel, rows: Rows, units: Units | str | Mapping[str, Units | str], batch_rows: int = 32
+) -> dict[str, Tensor]:
+    """What `units` are at every token of some rows: name -> (token, unit) float32, without the BOS of each row.
 
     Takes unit sets as `scan` does, and raises what it raises; all is held in memory.
     """
-    sets = units if isinstance(units, Mapping) else {"units": units}
-    named = {name: Units(one, lambda value: value, one) if isinstance(one, str) else one for name, one in sets.items()}
+    named = _named(units)
     tokens = rows_to_tensor(rows.tokens)
     plan = _plan(model, named)
     for one in plan:
         one.model.check_tokens(tokens)
+    parts = []
     with torch.inference_mode():
-        found = _flat(_read(plan, tokens), rows.place, 0)
-    return {name: value.clone() for name, value in found.items()}
+        for start in range(0, len(rows), batch_rows):
+            part = slice(start, start + batch_rows)
+            parts.append(_flat(_read(plan, tokens[part]), rows.place[part], start))
+    return {name: torch.cat([part[name] for part in parts]) for name in named}
 
 
 @dataclass

@@ -26,6 +26,7 @@ from superscope.recover.sae.dictionary import SAE
 from superscope.recover.sae.streams import Samples
 from superscope.recover.sae.training import Recipe, train
 
+LEAST_COST = 0.01  # nats that an ablation must cost before it can be asked how much of them comes back
 ALIVE = 1e-5  # a latent that fires on fewer tokens than one in a hundred thousand counts as dead
 
 
@@ -49,7 +50,7 @@ class Panel:
     def recovered(self, ablation: str = "mean") -> float:
         """Share of the loss that ablating the site costs which the SAE gives back; NaN where ablation costs nothing."""
         clean, spliced, ablated = (float(self.losses[key].mean()) for key in ("clean", "spliced", ablation))
-        return (ablated - spliced) / (ablated - clean) if ablated - clean > 1e-4 else float("nan")
+        return (ablated - spliced) / (ablated - clean) if ablated - clean > LEAST_COST else float("nan")
 
     @property
     def alive(self) -> float:

@@ -90,10 +90,6 @@ class Activations:
         epoch, number = divmod(chunk, chunks)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
         which = np.sort(order[number * self.chunk_rows : (number + 1) * self.chunk_rows])
-        parts = [
-            activations.values(self.model, Rows(self.rows.tokens[some], self.rows.place[some]), self.units)
-            for some in np.array_split(which, max(1, len(which) // 32))
-        ]
-        tokens = sum(len(part["x"]) for part in parts)
-        shuffled = torch.from_numpy(np.random.default_rng([self.seed, chunk, 1]).permutation(tokens))
-        return {key: torch.cat([part[key] for part in parts])[shuffled] for key in self.units}
+        held = activations.values(self.model, Rows(self.rows.tokens[which], self.rows.place[which]), self.units)
+        shuffled = torch.from_numpy(np.random.default_rng([self.seed, chunk, 1]).permutation(len(held["x"])))
+        return {key: value[shuffled] for key, value in held.items()}
