@@ -1,4 +1,4 @@
-"""Latent activations of a family of SAEs, dense or sparse, behind the four operations that training needs.
+"""Latent activations of a family of SAEs, dense or sparse, behind the few operations that training needs.
 
 With k of n latents on, three of the five matrix products of a training step touch k / n of their entries only. `Sparse` does
 those three by `embedding_bag`, which reads just the rows that are on; `Dense` does the same by matrix products and is its
@@ -43,10 +43,6 @@ class Acts(Protocol):
         """Sum over samples: (member, latent)."""
         ...
 
-    def total(self) -> Tensor:
-        """Sum of everything: (member,)."""
-        ...
-
 
 @dataclass(frozen=True)
 class Dense:
@@ -75,9 +71,6 @@ class Dense:
 
     def sums(self) -> Tensor:
         return self.a.sum(1)
-
-    def total(self) -> Tensor:
-        return self.a.sum((1, 2))
 
 
 @dataclass(frozen=True)
@@ -144,9 +137,6 @@ class Sparse:
     def sums(self) -> Tensor:
         held = zip(self.values, self.places, strict=True)
         return torch.stack([v.new_zeros(self.n).index_add_(0, p.latent, v) for v, p in held])
-
-    def total(self) -> Tensor:
-        return torch.stack([v.sum() for v in self.values])
 
     def dense(self) -> Dense:
         """The slow twin."""

@@ -281,7 +281,8 @@ def _run(
     done = 0
     while family.step < recipe.steps:
         x, y = _pair(source, family.step)
-        numbers_now = family.advance(_members(x, which) * family.scale, _members(y, which) * family.scale, recipe)
+        inputs = _members(x, which) * family.scale
+        numbers_now = family.advance(inputs, inputs if y is x else _members(y, which) * family.scale, recipe)
         done += 1
         last = family.step == recipe.steps
         if family.step % log_every == 0 or last:
