@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -61,3 +64,16 @@ def test_the_blurred_identity_has_a_tenth_of_its_variance_in_noise(tmp_path):
     noise = made[study.BLURRED](x) - x
     assert 0.03 < float((noise**2).sum() / ((x - x.mean(0)) ** 2).sum()) < 0.2
     assert np.nanmedian(at.readable) > 0.4
+
+
+@pytest.mark.parametrize("blind", ["supported", "refuted"])
+@pytest.mark.parametrize("labelled", ["supported", "undecided"])
+def test_the_opening_sentence_is_short_whatever_the_verdicts(blind, labelled):
+    claims = [
+        SimpleNamespace(id="explained-is-blind", verdict=blind),
+        SimpleNamespace(id="labelled-by-training", verdict=labelled),
+    ]
+    mean = pd.DataFrame({"labelled": [0.371, 0.123]}, index=[study.TOPK, study.INIT])
+    said = study.in_short(claims, mean)
+    assert ("does not tell" in said) == (blind == "supported")
+    assert ("hardly do" in said) == (labelled != "supported")

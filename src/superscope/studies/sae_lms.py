@@ -175,8 +175,8 @@ def in_short(claims: list[Claim], mean: pd.DataFrame) -> str:
     """The sentence the page opens with: where an untrained model scores as high, that comes first."""
     held = {claim.id: claim.verdict == "supported" for claim in claims}
     return answer(
-        "Variance explained {tells} an autoencoder of a trained model from one of an untrained model; labelled properties "
-        "{do}: {trained} have a latent of their own against {untrained}.",
+        "Variance explained {tells} autoencoders of trained models from those of untrained ones; labelled properties {do}: "
+        "{trained} have their own latent, against {untrained}.",
         tells="does not tell" if held["explained-is-blind"] else "tells",
         do="do" if held["labelled-by-training"] else "hardly do",
         trained=percent(mean.labelled[TOPK]), untrained=percent(mean.labelled[INIT]),
