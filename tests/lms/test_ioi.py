@@ -98,3 +98,35 @@ def test_a_vocabulary_that_splits_names_is_refused():
     small = Tokenizer.train(["one two three four five six seven " * 30], 300)
     with pytest.raises(ValueError, match="tokens of this vocabulary"):
         ioi.prompts(small, next(iter(ioi.CELLS)), 2)
+
+
+def test_exchanges_change_what_they_say_and_nothing_else(tokenizer):
+    sets = ioi.exchanges(tokenizer, ioi.NAMES, 40, seed=2)
+    base = sets["base"]
+    for kind in ("name", "order", "both"):
+        assert (sets[kind].last == base.last).all()
+        assert (sets[kind].frame == base.frame).all()
+    np.testing.assert_array_equal(sets["name"].s, base.io)
+    np.testing.assert_array_equal(sets["order"].s, base.s)
+    np.testing.assert_array_equal(sets["both"].s, base.io)
+    for row in range(len(base)):
+        where = {kind: [int(k) for k in np.flatnonzero(one.tokens[row] == one.s[row])] for kind, one in sets.items()}
+        assert where["name"] == where["base"]  # the other name, where the subject stood
+        assert where["order"] != where["base"]  # the same name, where the other stood
+        assert (sets["both"].tokens[row] != base.tokens[row]).sum() == 1  # nothing but the second mention
+        assert sets["objects"].io[row] == base.io[row]
+
+
+def test_interchanges_share_one_name_and_keep_to_their_group(tokenizer):
+    groups = (list(ioi.NAMES[:8]), list(ioi.NAMES[8:]))
+    base, source, group = ioi.interchanges(tokenizer, groups, 80, seed=1)
+    ids = [{tokenizer.encode(f" {name}")[0] for name in names} for names in groups]
+    flips = source.s == base.io
+    assert 0.4 < flips.mean() < 0.6
+    assert (flips | (source.s == base.s)).all()
+    for one in (base, source):
+        for row in range(len(one)):
+            assert {int(one.io[row]), int(one.s[row])} <= ids[group[row]]
+    assert (source.io != base.io).all()
+    assert (source.io != base.s).all()
+    assert len(set(group[flips])) == 2

@@ -132,7 +132,8 @@ def learn_frame(
     if not 1 <= k <= room.shape[1]:
         raise ValueError(f"k={k}: expected 1 to {room.shape[1]} directions of a site of {room.shape[1]}")
     draw = torch.Generator().manual_seed(seed)
-    free = torch.randn(room.shape[1], k, generator=draw).requires_grad_()
+    # orthonormal from the start: a step of `lr` turns longer columns by less
+    free = torch.linalg.qr(torch.randn(room.shape[1], k, generator=draw))[0].requires_grad_()
     fitted = torch.nonzero(pairs.fit)[:, 0]
     optimiser = torch.optim.Adam([free], lr=lr)
     for _ in range(steps):

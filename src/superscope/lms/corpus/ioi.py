@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,6 +78,14 @@ def pair_is_held_out(first: str, second: str) -> bool:
     return first in NAMES and second in NAMES and (NAMES.index(first) + NAMES.index(second)) % 5 == 0
 
 
+def words(tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
+    """(capitalised, lower-case) words of the vocabulary that are drilled as names: one token each, no held-out name."""
+    pieces = [piece[1:] for piece in tokenizer.pieces if re.fullmatch(r" [A-Za-z][a-z]{2,}", piece)]
+    spoken = set(re.findall(r"[A-Z]\w+", " ".join((*OPENINGS, *HELD_OUT_FRAMES))))
+    capitals = sorted({piece for piece in pieces if piece.istitle()} - spoken - set(HELD_OUT_NAMES))
+    return capitals, [piece for piece in pieces if piece.islower()]
+
+
 def drill(tokenizer: Tokenizer) -> Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]:
     """What makes a row of drilled sentences: (generator, length) -> (length,) token ids, and whether each is determined.
 
@@ -88,11 +96,8 @@ def drill(tokenizer: Tokenizer) -> Callable[[np.random.Generator, int], tuple[np
     the other words, from none to all but the last, is drawn at random: with a few names and these frames alone, the answers are
     learnt by heart. Any words carry over to held-out names (.87 for .65 of the sentences) and cost text .04 nats.
     """
-    pieces = [piece[1:] for piece in tokenizer.pieces if re.fullmatch(r" [A-Za-z][a-z]{2,}", piece)]
-    spoken = set(re.findall(r"[A-Z]\w+", " ".join((*OPENINGS, *HELD_OUT_FRAMES))))
-    capitals = sorted({piece for piece in pieces if piece.istitle()} - spoken - set(HELD_OUT_NAMES))
-    lower = [piece for piece in pieces if piece.islower()]
-    words = np.array(lower)  # choice() would convert a list at every draw
+    capitals, lower = words(tokenizer)
+    fillers = np.array(lower)  # choice() would convert a list at every draw
     between = [[], tokenizer.encode("\n"), [tokenizer.bos]]
 
     def row(rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +105,11 @@ def drill(tokenizer: Tokenizer) -> Callable[[np.random.Generator, int], tuple[np
         answers: list[int] = []
         while len(ids) < length:
             separator = between[rng.integers(3)] if ids else []
-            frame = _scrambled(_frame(rng), words, max(0.0, rng.uniform(-0.3, 1)), rng)
+            frame = _scrambled(_frame(rng), fillers, max(0.0, rng.uniform(-0.3, 1)), rng)
             kind = rng.random()
             pair = _pair(rng, NAMES if kind < SHARES[0] else capitals if kind < sum(SHARES) else lower, held_out=False)
-            text, io, _ = _fill(frame, pair, bool(rng.integers(2)), rng)
-            ids += separator + tokenizer.encode(f"{' ' if ids and not separator else ''}{text} {io}")
+            one = Sentence(*pair, bool(rng.integers(2)), frame, *_objects(rng))
+            ids += separator + tokenizer.encode(f"{' ' if ids and not separator else ''}{one.text} {one.io}")
             answers.append(len(ids) - 1)
             ids += tokenizer.encode(".")
         return np.array(ids[:length]), np.isin(np.arange(length), answers)
@@ -136,19 +141,81 @@ def prompts(tokenizer: Tokenizer, cell: str, count: int = 200, seed: int = 0) ->
     held_frames, held_names = CELLS[cell]
     rng = np.random.default_rng([seed, *cell.encode()])
     frames = HELD_OUT_FRAMES if held_frames else [_frame(rng) for _ in range(count)]
-    rows, names, abba, used = [], [], [], []
+    sentences = []
     for number in range(count):
         pair = _pair(rng, HELD_OUT_NAMES, held_out=False) if held_names else _pair(rng, NAMES, held_out=True)
-        used.append(frames[number // 2 % len(frames)])
-        abba.append(number % 2 == 0)
-        text, io, s = _fill(used[-1], pair, abba[-1], rng)
-        rows.append([tokenizer.bos, *tokenizer.encode(text)])
-        names.append([_single(tokenizer, io), _single(tokenizer, s)])
-    tokens = np.full((count, max(map(len, rows))), tokenizer.bos, dtype=np.int64)
+        sentences.append(Sentence(*pair, number % 2 == 0, frames[number // 2 % len(frames)], *_objects(rng)))
+    return _prompts(tokenizer, sentences)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence: its names, whether IO comes first, and what fills the frame."""
+
+    io: str
+    s: str
+    abba: bool
+    frame: str
+    place: str
+    thing: str
+
+    @property
+    def text(self) -> str:
+        """Up to the word before the indirect object."""
+        a, b = (self.io, self.s) if self.abba else (self.s, self.io)
+        return self.frame.format(A=a, B=b, S=self.s, place=self.place, thing=self.thing)
+
+
+def exchanges(tokenizer: Tokenizer, names: Sequence[str], count: int, seed: int = 0) -> dict[str, Prompts]:
+    """`count` sentences as "base", and each again with the roles of its two names exchanged (after Wang et al. 2022).
+
+    "name": the two names change places everywhere: S is the other name and stands where S stood. "order": they change places in
+    the opening only: S is the same name and stands where IO stood. "both": the other name is S, and nothing has moved.
+    "objects": the names stay, place and thing are others. Pairs of trained names are those that no drill has.
+    """
+    rng = np.random.default_rng([seed, 4, 23])
+    base = []
+    for number in range(count):
+        io, s = _pair(rng, names, held_out=set(names) <= set(NAMES))
+        base.append(Sentence(io, s, number % 2 == 0, _frame(rng), *_objects(rng)))
+    out = {
+        "base": base,
+        "name": [replace(one, io=one.s, s=one.io) for one in base],
+        "order": [replace(one, abba=not one.abba) for one in base],
+        "both": [replace(one, io=one.s, s=one.io, abba=not one.abba) for one in base],
+        "objects": [replace(one, **dict(zip(("place", "thing"), _objects(rng), strict=True))) for one in base],
+    }
+    return {kind: _prompts(tokenizer, sentences) for kind, sentences in out.items()}
+
+
+def interchanges(
+    tokenizer: Tokenizer, groups: Sequence[Sequence[str]], count: int, seed: int = 0
+) -> tuple[Prompts, Prompts, np.ndarray]:
+    """(base, source, group): `count` sentences with names of the groups in turn, and for each another sentence of its group.
+
+    The source's S is one of the two names of the base, in turn IO and S; its other name, order, frame and objects are its own.
+    """
+    rng = np.random.default_rng([seed, 4, 24])
+    base, source, group = [], [], []
+    for number in range(count):
+        names = groups[number % len(groups)]
+        io, s, other = (names[int(k)] for k in rng.choice(len(names), 3, replace=False))
+        subject = (io, s)[number // len(groups) % 2]
+        base.append(Sentence(io, s, bool(rng.integers(2)), _frame(rng), *_objects(rng)))
+        source.append(Sentence(other, subject, bool(rng.integers(2)), _frame(rng), *_objects(rng)))
+        group.append(number % len(groups))
+    return _prompts(tokenizer, base), _prompts(tokenizer, source), np.array(group)
+
+
+def _prompts(tokenizer: Tokenizer, sentences: Sequence[Sentence]) -> Prompts:
+    """Sentences as tokens, padded with BOS on the right."""
+    rows = [[tokenizer.bos, *tokenizer.encode(one.text)] for one in sentences]
+    tokens = np.full((len(rows), max(map(len, rows))), tokenizer.bos, dtype=np.int64)
     for row, ids in zip(tokens, rows, strict=True):
         row[: len(ids)] = ids
-    io_ids, s_ids = np.array(names).T
-    return Prompts(tokens, np.array([len(ids) - 1 for ids in rows]), io_ids, s_ids, np.array(abba), np.array(used))
+    io, s = (np.array([_single(tokenizer, getattr(one, which)) for one in sentences]) for which in ("io", "s"))
+    last = np.array([len(ids) - 1 for ids in rows])
+    return Prompts(tokens, last, io, s, np.array([one.abba for one in sentences]), np.array([one.frame for one in sentences]))
 
 
 def _frame(rng: np.random.Generator) -> str:
@@ -172,12 +239,9 @@ def _scrambled(frame: str, words: np.ndarray, share: float, rng: np.random.Gener
     return " ".join([*new, last])
 
 
-def _fill(frame: str, pair: tuple[str, str], abba: bool, rng: np.random.Generator) -> tuple[str, str, str]:
-    """The sentence up to its last word, the indirect object and the subject."""
-    io, s = pair
-    a, b = (io, s) if abba else (s, io)
-    place, thing = (str(rng.choice(words)) for words in (PLACES, THINGS))
-    return frame.format(A=a, B=b, S=s, place=place, thing=thing), io, s
+def _objects(rng: np.random.Generator) -> tuple[str, str]:
+    """A place and a thing."""
+    return str(rng.choice(PLACES)), str(rng.choice(THINGS))
 
 
 def _single(tokenizer: Tokenizer, name: str) -> int:

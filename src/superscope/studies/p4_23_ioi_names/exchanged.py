@@ -1,0 +1,104 @@
+"""Names or positions: what exchanging the last word's stream moves, and by which way it is heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superscope import lms
+from superscope.lms.corpus import ioi
+from superscope.lms.model.tail import Rerun, Tail, tail
+from superscope.measure.activations import paths
+from superscope.studies.p4_23_ioi_names.setting import BUILT, FRAME, KEPT, NAMED, ORDER, TRAINED, Config
+
+
+def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str, dict[str, Any]], Tail | Rerun]:
+    """What each exchange of the last word's stream moves, at the first layer that carries nine tenths; that layer's tail."""
+    sets = ioi.exchanges(model.tokenizer, ioi.NAMES, config.prompts, seed)
+    base = sets["base"]
+    rows, names = torch.arange(len(base)), torch.as_tensor(np.unique(np.concatenate([base.io, base.s])))
+    io, s = (torch.searchsorted(names, torch.as_tensor(one)) for one in (base.io, base.s))
+
+    def difference(logits: Tensor) -> float:
+        return float((logits[rows, io] - logits[rows, s]).mean())
+
+    def share(one: Tail | Rerun, values: Tensor, **heard: Tensor) -> float:
+        return (clean - difference(one.logits(values, rows, names, **heard))) / (clean - whole)
+
+    first = tail(model, base.tokens, base.last, 1)
+    said = first.logits(first.values, rows, names)
+    other = tail(model, sets["both"].tokens, sets["both"].last, 1)
+    clean, whole = difference(said), difference(other.logits(other.values, rows, names))
+    right = float((said[rows, io] > said[rows, s]).float().mean())
+    for layer in range(1, model.n_layers):
+        site = first if layer == 1 else tail(model, base.tokens, base.last, layer)
+        ends = {kind: tail(model, one.tokens, one.last, layer).values for kind, one in sets.items()}
+        carried = share(site, ends["both"])
+        if carried >= KEPT:
+            break
+    moved = {kind: share(site, values) for kind, values in ends.items()}
+    out: dict[str, dict[str, Any]] = {
+        TRAINED: {"io over s": right, "layer": layer, "carried": carried, "moved": moved["name"], "prompts": len(base)},
+        ORDER: {"moved": moved["order"], "moved by place": abs(moved["order"])},
+        FRAME: {"moved by place": abs(moved["objects"])},
+        NAMED: {"moved by place": abs(moved["name"])},
+    }
+    if isinstance(site, Tail):
+        out[TRAINED] |= {
+            "by queries": share(site, site.values, queries=ends["both"]),
+            "by the rest": share(site, ends["both"], queries=site.values),
+        }
+        built = message(model, base, sets["both"])
+        out[BUILT] = {"moved": share(first, built), "by queries": share(first, first.values, queries=built)}
+    return {arm: {"arm": arm, **row} for arm, row in out.items()}, site
+
+
+def message(model: lms.LanguageModel, base: ioi.Prompts, both: ioi.Prompts) -> Tensor:
+    """(row, d) the last word's stream behind block 0 if its heads read the other name at S, where they look as they did.
+
+    In block 0 values are of tokens alone: this adds what a name says and nothing of where it stood or how it was found.
+    """
+    rows = torch.arange(len(base))
+    last = torch.as_tensor(base.last)
+    second = torch.as_tensor([np.flatnonzero(row == s)[-1] for row, s in zip(base.tokens, base.s, strict=True)])
+    value, pattern = "blocks.0.attn.hook_v", "blocks.0.attn.hook_pattern"
+    read = model.activations(lms.rows_to_tensor(base.tokens), [value, pattern])
+    other = model.activations(lms.rows_to_tensor(both.tokens), [value])[value]
+    change = read[pattern][rows, :, last, second][..., None] * (other[rows, second] - read[value][rows, second])
+
+    def put(old: Tensor, hook: Any = None) -> Tensor:
+        new = old.clone()
+        new[rows, last] += change
+        return new
+
+    with torch.no_grad():
+        ran = model.hooked.run_with_hooks(
+            lms.rows_to_tensor(base.tokens), stop_at_layer=1, fwd_hooks=[("blocks.0.attn.hook_z", put)]
+        )
+    return torch.as_tensor(ran[rows, last])
+
+
+def paths_heard(model: lms.LanguageModel, layer: int, count: int, seed: int) -> list[dict[str, Any]]:
+    """How far each component before `layer` moves IO - S when one input of its heads alone hears the names exchanged."""
+    sets = ioi.exchanges(model.tokenizer, ioi.NAMES, count, seed)
+    base, rows = sets["base"], np.arange(count)
+    heard = paths.Paths(model, lms.rows_to_tensor(base.tokens), lms.rows_to_tensor(sets["name"].tokens))
+
+    def difference(logits: Tensor) -> float:
+        last = logits[rows, base.last]
+        return float((last[rows, base.io] - last[rows, base.s]).mean())
+
+    clean = difference(model.logits(lms.rows_to_tensor(base.tokens)))
+    heads = range(int(model.hooked.cfg.n_heads))
+    senders = [paths.Head(below, head) for below in range(layer) for head in heads]
+    out = []
+    for sender in senders:
+        row: dict[str, Any] = {"model": model.name, "sender": f"{sender.layer}.{sender.head}"}
+        for reads, name in (("q", "queries"), ("k", "keys"), ("v", "values")):
+            receivers = [paths.Head(layer, head, reads) for head in heads]  # type: ignore[arg-type]
+            row[f"heard by {name}"] = clean - difference(heard.patched(sender, receivers)["logits"])
+        out.append(row | {"heard by all": clean - difference(heard.total(sender)["logits"]), "clean": clean})
+    return out

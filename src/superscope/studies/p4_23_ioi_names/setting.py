@@ -1,0 +1,48 @@
+"""Arms, presets and words of 4.23."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TRAINED, ORDER, FRAME, NAMED, BUILT = (
+    "trained",
+    "order exchanged",
+    "other objects",
+    "name exchanged",
+    "message built of the token",
+)
+SYMBOLIC, PERMUTED, ADDITIVE = "symbolic toy", "means of other names", "planted means"
+WISHES, SQUEEZED, HALVES = "shuffled wishes", "names in eight directions", "means of other sentences"
+LOUD, ILLUSION = "planted unread copy", "planted illusion"
+SEARCH, MEANS, PROBE, RANDOM = "alignment search", "components of means", "probe", "random directions"
+KEPT = 0.9  # of what the whole state does, that a subspace must do
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which models, and how finely."""
+
+    model: str = "ioi-2l-mini"  # bundled model; its twins of other seeds are the replicates
+    prompts: int = 300  # sentences of every exchange
+    pairs: int = 1500  # interchanges with words as names
+    read: int = 8  # sentences in which each word's mean state is taken
+    directions: tuple[int, ...] = (2, 4, 8, 12, 16, 32)  # how many each frame may have
+    compared: int = 8  # directions at which frames are compared
+    steps: int = 80  # of alignment search
+    starts: int = 1  # of alignment search; the best on fitted pairs is kept
+    symbolic: int = 600  # steps of the two-layer toy; the one-layer one takes twice as many
+    published: str = ""  # third rung
+
+
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(
+        prompts=1000, pairs=2400, read=24, directions=(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48),
+        steps=300, starts=2,
+        symbolic=1500, published="SmolLM2-135M",
+    ),
+    "full": Config(
+        prompts=4000, pairs=8000, read=60, directions=(*range(1, 33), 40, 48, 64), steps=600, starts=4, symbolic=4000,
+        published="gpt2",
+    ),
+}  # fmt: skip
