@@ -7,6 +7,7 @@ findings give the same bytes.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from superscope import catalogue, store, studies
 from superscope.atlas import view
-from superscope.evidence import findings, records, replication
+from superscope.evidence import bridges, findings, records, replication
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,6 +41,7 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
     pages = environment()
     order = list(studies.problems().values())
     shown = []
+    crossed = [(one.bridge, view.crossing(one)) for one in bridges.crossings(runs)]
     for place, problem in enumerate(order):
         files: dict[str, bytes] = {}
         context: dict[str, Any] = {}
@@ -55,6 +57,7 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
             built=problem.number in studies.built(),
             family=catalogue.families()[problem.family],
             found=context or None,
+            crossings=[row for bridge, row in crossed if problem.number in (bridge.toy[0], bridge.lm[0])],
             **neighbours,
         )
         store.atomic_write_many(out, {**files, f"{problem.number}.html": html.encode()})
@@ -64,7 +67,9 @@ def build(out: Path | str = "site", runs: Path | str | None = None) -> Site:
     index = pages.get_template("index.html").render(
         groups=view.groups(shown), counts=view.counts(shown), verdicts=view.VERDICTS, scopes=neuroscope_pages(out)
     )
-    store.atomic_write_many(out, {**_assets(), "index.html": index.encode()})
+    counted = Counter(row["verdict"] for _, row in crossed)
+    loop = pages.get_template("bridges.html").render(crossings=[row for _, row in crossed], counts=counted)
+    store.atomic_write_many(out, {**_assets(), "index.html": index.encode(), "bridges.html": loop.encode()})
     return site
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from superscope import catalogue, studies
-from superscope.evidence import replication, seal
+from superscope.evidence import bridges, replication, seal
 from superscope.evidence.wording import show_estimate, show_seconds, show_value
 
 if TYPE_CHECKING:
@@ -130,6 +130,24 @@ def index_row(problem: catalogue.Problem, document: dict[str, Any] | None) -> di
     states = [chip["verdict"] for chip in found] or ["not run yet" if problem.number in studies.built() else "not built yet"]
     said = document or {}
     return {"problem": problem, "chips": found, "state": states, "said": said.get("answer") or said.get("summary", "")}
+
+
+CROSSINGS = {"agree": "✓", "disagree": "✗", "not comparable": "–"}
+
+
+def crossing(one: bridges.Crossing) -> dict[str, Any]:
+    """A bridge as pages print it."""
+    out: dict[str, Any] = {
+        "id": f"{one.bridge.toy[0]}-{one.bridge.toy[1]}-{one.bridge.lm[0]}-{one.bridge.lm[1]}", "verdict": one.verdict,
+        "symbol": CROSSINGS[one.verdict], "predicts": one.bridge.predicts, "shows": one.bridge.shows, "why": one.bridge.why,
+        "why_not": one.why_not,
+    }  # fmt: skip
+    for side, (study, name), claim in (("toy", one.bridge.toy, one.toy), ("lm", one.bridge.lm, one.lm)):
+        out |= {
+            f"{side}_study": study, f"{side}_page": f"{study}.html" + (f"#claim-{name}" if claim else ""),
+            f"{side}_shown": bridges.shown(claim), f"{side}_verdict": claim["verdict"] if claim else "",
+        }  # fmt: skip
+    return out
 
 
 def groups(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -1,4 +1,4 @@
-"""The command line: ``superscope problems | run | show | atlas | zoo | sae | corpus | neuroscope | doctor``.
+"""The command line: ``superscope problems | bridges | run | show | atlas | zoo | sae | corpus | neuroscope | doctor``.
 
 ``run`` adds the fields of the chosen study's Config to its own options.
 A mistake of the user is one line on stderr that quotes the input and says what would have worked, and exit code 2.
@@ -25,6 +25,7 @@ from superscope.cli import models as cli_models
 from superscope.cli import studies as cli_studies
 from superscope.cli.options import (
     Atlas,
+    Bridges,
     Corpus,
     Doctor,
     Neuroscope,
@@ -48,6 +49,7 @@ commands:
   problems    the 45 problems and their last verdicts
   run         run a study:              superscope run 4.7
   show        the last findings:        superscope show 4.7
+  bridges     what toys predict beside what language models show
   replicate   do the verdicts hold on fresh seeds? superscope replicate 4.7 --seeds 5
   atlas       the site of all findings: superscope atlas --open
   zoo         the bundled language models
@@ -163,6 +165,7 @@ def _doctor(args: Doctor) -> int:
 
 COMMANDS: dict[str, tuple[type, Any]] = {
     "problems": (Problems, cli_studies.problems),
+    "bridges": (Bridges, cli_studies.bridges),
     "run": (Run, cli_studies.run),
     "show": (Show, cli_studies.show),
     "replicate": (Replicate, cli_studies.replicate),

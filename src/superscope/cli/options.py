@@ -29,6 +29,19 @@ class Problems:
 
 
 @dataclass
+class Bridges:
+    """What the toys predict beside what the language models show, and whether they agree.
+
+    Examples: superscope bridges, superscope bridges --json
+    """
+
+    json: bool = False
+    """print JSON"""
+    out: Path = records.DEFAULT_OUT
+    """where runs are kept"""
+
+
+@dataclass
 class Run:
     """Run a study, store what it finds and print the verdicts.
 

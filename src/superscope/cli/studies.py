@@ -17,8 +17,9 @@ from rich.console import Console
 from superscope import catalogue, store, studies
 from superscope.catalogue import Problem
 from superscope.cli import terminal
-from superscope.cli.options import Problems, Replicate, Run, Show
+from superscope.cli.options import Bridges, Problems, Replicate, Run, Show
 from superscope.errors import UnknownProblemError, UserError
+from superscope.evidence import bridges as loop
 from superscope.evidence import findings, records, replication
 
 _TAKE_A_VALUE = ("--preset", "--seed", "--executor", "--workers", "--out")
@@ -38,6 +39,20 @@ def problems(args: Problems) -> int:
         writer.writerows(rows)
     else:
         terminal.print_problems(Console(), rows)
+    return 0
+
+
+def bridges(args: Bridges) -> int:
+    found = loop.crossings(args.out)
+    if args.json:
+        rows = [
+            {**dataclasses.asdict(one.bridge), "verdict": one.verdict, "why_not": one.why_not,
+             "toy_estimate": loop.shown(one.toy), "lm_estimate": loop.shown(one.lm)}
+            for one in found
+        ]  # fmt: skip
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+    else:
+        terminal.print_bridges(Console(), found)
     return 0
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from superscope import catalogue
 from superscope.cli.doctor import Check
-from superscope.evidence import records, replication, seal
+from superscope.evidence import bridges, records, replication, seal
 from superscope.evidence.wording import show_estimate, show_seconds, show_value
 
 MARKS = {"supported": "[green]✓ supported[/]", "refuted": "[red]✗ refuted[/]",
@@ -68,6 +68,24 @@ def print_checks(console: Console, checks: list[Check]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for check in checks:
         table.add_row(marks[check.state], check.name, escape(check.detail))
+    console.print(table)
+
+
+def print_bridges(console: Console, found: list[bridges.Crossing]) -> None:
+    """One row a bridge: verdict, the toy's half and the model's half with their numbers."""
+    marks = {"agree": "[green]✓ agree[/]", "disagree": "[red]✗ disagree[/]", "not comparable": "[dim]– not comparable[/]"}
+    table = Table(box=None, padding=(0, 2, 1, 0), header_style="dim")
+    for heading in ("", "the toy predicts", "the language model"):
+        table.add_column(heading, no_wrap=not heading)
+    for one in found:
+        halves = []
+        for words, (study, _), claim in (
+            (one.bridge.predicts, one.bridge.toy, one.toy),
+            (one.bridge.shows, one.bridge.lm, one.lm),
+        ):
+            said = f"{bridges.shown(claim)}, {claim['verdict']}" if claim else "not recorded"
+            halves.append(f"{escape(words)} [dim]({study}: {escape(said)})[/]")
+        table.add_row(marks[one.verdict], *halves)
     console.print(table)
 
 

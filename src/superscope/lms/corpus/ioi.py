@@ -183,7 +183,7 @@ def exchanges(tokenizer: Tokenizer, names: Sequence[str], count: int, seed: int 
         "name": [replace(one, io=one.s, s=one.io) for one in base],
         "order": [replace(one, abba=not one.abba) for one in base],
         "both": [replace(one, io=one.s, s=one.io, abba=not one.abba) for one in base],
-        "objects": [replace(one, **dict(zip(("place", "thing"), _objects(rng), strict=True))) for one in base],
+        "objects": [replace(one, place=place, thing=thing) for one in base for place, thing in [_objects(rng)]],
     }
     return {kind: _prompts(tokenizer, sentences) for kind, sentences in out.items()}
 

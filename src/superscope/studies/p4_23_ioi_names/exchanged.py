@@ -33,15 +33,20 @@ def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str
     other = tail(model, sets["both"].tokens, sets["both"].last, 1)
     clean, whole = difference(said), difference(other.logits(other.values, rows, names))
     right = float((said[rows, io] > said[rows, s]).float().mean())
-    for layer in range(1, model.n_layers):
-        site = first if layer == 1 else tail(model, base.tokens, base.last, layer)
-        ends = {kind: tail(model, one.tokens, one.last, layer).values for kind, one in sets.items()}
-        carried = share(site, ends["both"])
-        if carried >= KEPT:
-            break
+
+    def carried(layer: int) -> tuple[float, Tail | Rerun]:
+        site = tail(model, base.tokens, base.last, layer)
+        return share(site, tail(model, sets["both"].tokens, sets["both"].last, layer).values), site
+
+    low, high = 1, model.n_layers - 1  # what the last word has been told it keeps: halve the layers that may be the first
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if carried(middle)[0] >= KEPT else (middle + 1, high)
+    whole_share, site = carried(low)
+    ends = {kind: tail(model, one.tokens, one.last, low).values for kind, one in sets.items()}
     moved = {kind: share(site, values) for kind, values in ends.items()}
     out: dict[str, dict[str, Any]] = {
-        TRAINED: {"io over s": right, "layer": layer, "carried": carried, "moved": moved["name"], "prompts": len(base)},
+        TRAINED: {"io over s": right, "layer": low, "carried": whole_share, "moved": moved["name"], "prompts": len(base)},
         ORDER: {"moved": moved["order"], "moved by place": abs(moved["order"])},
         FRAME: {"moved by place": abs(moved["objects"])},
         NAMED: {"moved by place": abs(moved["name"])},
