@@ -46,7 +46,14 @@ def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str
     ends = {kind: tail(model, one.tokens, one.last, low).values for kind, one in sets.items()}
     moved = {kind: share(site, values) for kind, values in ends.items()}
     out: dict[str, dict[str, Any]] = {
-        TRAINED: {"io over s": right, "layer": low, "carried": whole_share, "moved": moved["name"], "prompts": len(base)},
+        TRAINED: {
+            "answered": difference(answers_there(model, site.values, names)) / clean,
+            "io over s": right,
+            "layer": low,
+            "carried": whole_share,
+            "moved": moved["name"],
+            "prompts": len(base),
+        },
         ORDER: {"moved": moved["order"], "moved by place": abs(moved["order"])},
         FRAME: {"moved by place": abs(moved["objects"])},
         NAMED: {"moved by place": abs(moved["name"])},
@@ -59,6 +66,13 @@ def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str
         built = message(model, base, sets["both"])
         out[BUILT] = {"moved": share(first, built), "by queries": share(first, first.values, queries=built)}
     return {arm: {"arm": arm, **row} for arm, row in out.items()}, site
+
+
+@torch.no_grad()
+def answers_there(model: lms.LanguageModel, values: Tensor, names: Tensor) -> Tensor:
+    """(row, name) logits if the stream at the site (row, d) were the last: has the answer been found before the site?"""
+    w: Any = model.hooked
+    return torch.as_tensor(w.ln_final(values[:, None])[:, 0] @ w.W_U[:, names] + w.b_U[names])
 
 
 def message(model: lms.LanguageModel, base: ioi.Prompts, both: ioi.Prompts) -> Tensor:
