@@ -62,7 +62,7 @@ def motifs(W_in, W_out, b_out=0.0) -> Motifs:
     size = np.abs(w1)
     both = full[..., :, None] & full[..., None, :] & ~np.eye(n, dtype=bool)  # (..., m, a, b)
     ratio = size[..., :, None] > 2 * size[..., None, :]  # the neuron listens to a much more than to b
-    lopsided = both & ratio
+    lopsided, calmed = asymmetric_triples(w1, w2)
     kin = np.swapaxes(ratio, -1, -2) | ratio
     shares_unequal = np.take_along_axis((both & kin).any(-1)[..., None, :, :], owner[..., None, :], axis=-2)[..., 0, :]
     shares = np.take_along_axis(both.any(-1)[..., None, :, :], owner[..., None, :], axis=-2)[..., 0, :]
@@ -74,12 +74,6 @@ def motifs(W_in, W_out, b_out=0.0) -> Motifs:
         learned & ~single,
     ]
 
-    # Inhibition of output b when a is on with the sign that neuron k hears.
-    answers = size[..., :, :, None] * np.swapaxes(w2, -1, -2)[..., :, None, :] < -0.2  # (..., l, a, b)
-    calmed = np.zeros_like(lopsided)
-    for side in (w1 > 0, w1 < 0):
-        some = (answers & side[..., None]).any(-3, keepdims=True)  # (..., 1, a, b): k itself excites b, so l != k
-        calmed |= some & side[..., None]
     count = (np.abs(product) >= 0.2).sum(-1)
     return Motifs(
         halves=np.stack([k.sum((-1, -2)) for k in kinds], axis=-1),
@@ -90,6 +84,22 @@ def motifs(W_in, W_out, b_out=0.0) -> Motifs:
         mono=(count == 1).sum(-1),
         poly=(count >= 2).sum(-1),
     )
+
+
+def asymmetric_triples(W_in, W_out) -> tuple[np.ndarray, np.ndarray]:
+    """(..., m, a, b) bool: neuron k serves features a and b, both products in [0.7, 1.3], and reads a over twice as much as b;
+    and another neuron that reads a answers k's interference on output b with a product below -0.2."""
+    w1, w2 = to_numpy(W_in), to_numpy(W_out)
+    size, writes = np.abs(w1), np.swapaxes(w2, -1, -2)
+    full = (size * writes >= 0.7) & (size * writes <= 1.3)  # (..., m, n)
+    both = full[..., :, None] & full[..., None, :] & ~np.eye(w1.shape[-1], dtype=bool)
+    lopsided = both & (size[..., :, None] > 2 * size[..., None, :])
+    answers = size[..., :, :, None] * writes[..., :, None, :] < -0.2  # (..., l, a, b)
+    calmed = np.zeros_like(lopsided)
+    for side in (w1 > 0, w1 < 0):
+        some = (answers & side[..., None]).any(-3, keepdims=True)  # (..., 1, a, b): k itself excites b, so l != k
+        calmed |= some & side[..., None]
+    return lopsided, calmed
 
 
 def shuffled(W_in, W_out, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
