@@ -313,7 +313,7 @@ def toys(config: Config, lab: Lab) -> pd.DataFrame:
         reads, writes = asymmetric.halves(w, out)
         hits = asymmetric.search(reads, asymmetric.scaled(reads, writes), 10_000)
         good = hits.score >= 0.1
-        seen = {(int(i), int(a) % n, int(b) % n) for i, a, b in zip(hits.neuron[good], hits.a[good], hits.b[good], strict=True)}
+        seen = set(zip(hits.neuron[good].tolist(), (hits.a[good] % n).tolist(), (hits.b[good] % n).tolist(), strict=True))
         found += [tuple(one) in seen for one in np.argwhere(np.logical_and(*motifs.asymmetric_triples(w, out))).tolist()]
     return arm(TOY, [0], recall=float(np.mean(found)))
 
