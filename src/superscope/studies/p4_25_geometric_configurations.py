@@ -6,6 +6,8 @@ norms (maximum statistic)? (2) Days of the week, months and digits, as the mean 
 on a circle run through in their order, more than in 99 of 100 other orders; and more than in a linear code of
 co-occurrence of the same size, where what follows one another is near one another, too (Prieto et al. 2026)? (3) Decoder rows
 of sparse autoencoders: are more of them part of a digon, triangle, tetrahedron or pentagon than Gaussian rows like them?
+(4) The post's idea: the directions in which members of a closed category differ, which never meet, should be kept clear by
+what stands beside them, and not by what never does.
 
 Prior numbers: days, months and years are rings in GPT-2 small (Engels et al. 2024); dictionaries clump, with cosines of .5 and
 more among features of one kind; unembeddings overlap like random directions. The toy answer: sparse features of equal
@@ -14,6 +16,7 @@ importance form digons and pentagons (tms), in a model in which nothing but inte
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +29,9 @@ from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
 from superscope.evidence.wording import answer, joined, number, span
-from superscope.lab import Lab
+from superscope.lab import PUBLISHED, Lab
 from superscope.measure.activations import rings
-from superscope.measure.weights import configurations, geometry
+from superscope.measure.weights import categories, configurations, geometry
 from superscope.recover import sae
 
 PROBLEM = "4.25"
@@ -51,6 +54,8 @@ TIPS = ["The null of a search over millions of pairs is the extreme of a whole d
 TRAINED, EMBEDDING, GAUSSIAN, PAIRS = "trained", "trained, embedding", "Gaussian, same covariance", "planted pairs"
 ORDER, RING, CLEAR, COUNTS = "random order", "planted ring", "planted clear ring", "co-occurrence of other text"
 MATCHED, POLYTOPES = "rows of the same covariance", "planted polytopes"
+OTHERS, TURNED = "other members as frequent", "neighbours turned away"
+PRONOUNS = (" he", " she", " it", " they", " we", " I", " you", " him", " her", " them", " us", " me")
 CATEGORIES = {
     "weekdays": [f" {day}" for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")],
     "months": [
@@ -76,12 +81,13 @@ class Config:
     text: int = 1500  # rows of text that co-occurrence is counted on, in each half
     common: int = 2000  # most frequent tokens among which it is counted
     planted: int = 10  # pairs, and polytopes of each kind
+    published: str = ""  # a published model, asked for its rings
 
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(draws=50, matched=20, orders=50_000, rows=400, text=2200),
-    "full": Config(draws=200, matched=100, orders=500_000, rows=2000, text=2200),
+    "standard": Config(draws=50, matched=20, orders=50_000, rows=200, text=2200, published="SmolLM2-135M"),
+    "full": Config(draws=200, matched=100, orders=500_000, rows=2000, text=2200, published="gpt2"),
 }
 
 GATE = [
@@ -124,6 +130,16 @@ EXPECTED = [
         )
         for name in CYCLES
     ),
+    *(
+        Expect(
+            f"differences-{where}", f"{what.capitalize()} neighbours of a category's members keep clear of their differences",
+            f"clear {where}", "<= 0.8", of=TRAINED, null=OTHERS, plant=TURNED, unit="models",
+            why="Null: other members as frequent, with neighbours of their own. Plant: strangers turned away by two fifths.",
+            note="Share of its length that a neighbour has inside the members' differences, over that of a stranger; mean over "
+            "weekdays, months, digits and pronouns. The post's own idea. Added after the first results.",
+        )
+        for where, what in (("E", "in the embedding"), ("context", "in context"))
+    ),
     Expect(
         "polytopes", "One in a hundred decoder rows more than chance is part of a digon, triangle, tetrahedron or pentagon",
         "in polytopes", ">= 0.01", of=TRAINED, null=MATCHED, plant=POLYTOPES, unit="models",
@@ -135,15 +151,18 @@ EXPECTED = [
 
 def run(config: Config, lab: Lab) -> Findings:
     """Every trained seed on its own; then the rules asked of each."""
-    table = lab.models(config.model, examine, config)
-    passed = gate(table, GATE)
-    trained = table[table.arm == TRAINED]
-    claims = judge(table, EXPECTED, passed)
+    table = lab.models(config.model, examine, config, published=config.published)
+    bundled = table[~table.arm.str.startswith(f"{PUBLISHED} ")]
+    passed = gate(bundled, GATE)
+    trained, elsewhere = bundled[bundled.arm == TRAINED], table[table.arm == f"{PUBLISHED} {TRAINED}"]
+    notes = {f"ring-{name}": " ".join(f"In {row['model']}: {number(row[name])}." for row in elsewhere.to_dict("records"))
+             for name in CATEGORIES}  # fmt: skip
+    claims = judge(bundled, EXPECTED, passed, notes)
     pairs = pd.DataFrame([pair for one in trained.digons for pair in one])
     return Findings(
         passed,
         claims,
-        figures(table),
+        figures(bundled),
         {"arms": table.drop(columns=["least", "chance", "shape", "digons"]), "rings": ring_table(table), "digons": pairs},
         f"Pairs of embeddings beyond chance: {span(trained['pairs E'].min(), trained['pairs E'].max())}, of unembeddings: "
         f"{span(trained['pairs U'].min(), trained['pairs U'].max())}. Decoder rows in "
@@ -167,48 +186,96 @@ def in_short(supported: dict[str, bool], trained: pd.DataFrame) -> str:
 
 
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:
-    """One row per arm of one model."""
+    """One row per arm of one model; a published one is asked for its rings alone."""
     rng = lab.rng(f"4.25 {model.name}")
-    text = lms.corpus.sample(model.tokenizer).rows(model.n_ctx, seed=lab.seed).tokens
+    text = lms.corpus.sample(model.tokenizer).rows(min(model.n_ctx, 256), seed=lab.seed).tokens
     ids = {name: [model.tokenizer.encode(one) for one in names] for name, names in CATEGORIES.items()}
     first = {name: np.array([one[0] for one in each]) for name, each in ids.items()}
-    dictionary = sae.load(f"{model.name}/{config.dictionary}")
-    rows = dictionary.decoder.detach().double().numpy()
-    trained, matched, planted = shapes_among(rows, config, rng)
-    trained |= {"tokens a member": max(len(one) for each in ids.values() for one in each)}
-    gaussian: dict[str, Any] = {}
-    pairs: dict[str, Any] = {}
-    for letter, one in {"D": rows, **token_rows(model, text)}.items():
-        for into, part in zip((trained, gaussian, pairs), census(one, letter, config, rng), strict=True):
-            into |= part
+    arms = ring_arms(model, text, first, config, rng)
+    arms[TRAINED]["tokens a member"] = max(len(one) for each in ids.values() for one in each)
+    if model.name in lms.bundled():
+        dictionary = sae.load(f"{model.name}/{config.dictionary}")
+        decoder = dictionary.decoder.detach().double().numpy()
+        for arm, row in zip((TRAINED, MATCHED, POLYTOPES), shapes_among(decoder, config, rng), strict=True):
+            arms[arm] |= row
+        rows = token_rows(model, text)
+        for letter, one in {"D": decoder, **rows}.items():
+            for arm, part in zip((TRAINED, GAUSSIAN, PAIRS), census(one, letter, config, rng), strict=True):
+                arms[arm] |= part
+        for arm, row in kept_clear(model, text, rows["E"], first, config, rng).items():
+            arms[arm] |= row
+        arms[TRAINED]["digons"] = digons(model, dictionary, text[: config.rows])
+    for arm, row in arms.items():
+        yield {"arm": arm, **row}
+
+
+def ring_arms(
+    model: lms.LanguageModel, text: np.ndarray, first: dict[str, np.ndarray], config: Config, rng: np.random.Generator
+) -> defaultdict[str, dict[str, Any]]:
+    """Rings of the categories' members: in context, in the embedding, in other orders, planted, and in co-occurrence."""
+    arms: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     wanted = np.concatenate([first[name] for name in CYCLES])
     shuffled = rng.permutation(text)
     halves = (shuffled[: config.text], shuffled[config.text : 2 * config.text])
     counted = [rings.cooccurrence_codes(half, wanted, model.d_model, common=config.common) for half in halves]
     places = {"weekdays": slice(0, 7), "months": slice(7, 19)}
-    embedded, order, ring, clear, counts, shapes = ({} for _ in range(6))  # type: ignore[var-annotated]
     weights = model.hooked.W_E.detach().double().numpy()
+    arms[TRAINED]["shape"] = {}
     for name, members in first.items():
         points = in_context(model, text, members, config.rows)
-        shapes[name] = plane(points)
-        flat = rings.planted_ring(len(points), model.d_model, 0.5, rng)
-        trained |= {name: ratio(points, config, rng), f"{name} ring": rings.ring(points),
-                    f"{name} order p": rings.order_p(points, config.orders, rng)}  # fmt: skip
-        embedded |= {name: ratio(weights[members], config, rng), f"{name} ring": rings.ring(weights[members]),
-                     f"{name} order p": rings.order_p(weights[members], config.orders, rng)}  # fmt: skip
-        order[name] = ratio(rng.permutation(points), config, rng)
-        ring[name] = ratio(flat, config, rng)
+        arms[TRAINED]["shape"][name] = plane(points)
+        for arm, some in ((TRAINED, points), (EMBEDDING, weights[members])):
+            arms[arm] |= {name: ratio(some, config, rng), f"{name} ring": rings.ring(some),
+                          f"{name} order p": rings.order_p(some, config.orders, rng)}  # fmt: skip
+        arms[ORDER][name] = ratio(rng.permutation(points), config, rng)
+        arms[RING][name] = ratio(rings.planted_ring(len(points), model.d_model, 0.5, rng), config, rng)
         if name in CYCLES:
             reference, other = (rings.ring(codes[places[name]]) for codes in counted)
-            trained |= {f"{name} beyond": trained[f"{name} ring"] - reference, f"{name} co-occurrence": reference}
-            counts[f"{name} beyond"] = other - reference
+            own = arms[TRAINED][f"{name} ring"] - reference
+            arms[TRAINED] |= {f"{name} beyond": own, f"{name} co-occurrence": reference}
+            arms[COUNTS][f"{name} beyond"] = other - reference
             even = rings.planted_ring(len(points), model.d_model, 0.05, rng)
-            clear[f"{name} beyond"] = rings.ring(even) - reference
-    yield {"arm": TRAINED, **trained, "shape": shapes, "digons": digons(model, dictionary, text[: config.rows])}
-    yield {"arm": EMBEDDING, **embedded}
-    for arm, row in ((GAUSSIAN, gaussian), (PAIRS, pairs), (ORDER, order), (RING, ring), (CLEAR, clear), (COUNTS, counts),
-                     (MATCHED, matched), (POLYTOPES, planted)):  # fmt: skip
-        yield {"arm": arm, **row}
+            arms[CLEAR][f"{name} beyond"] = rings.ring(even) - reference
+    return arms
+
+
+def kept_clear(
+    model: lms.LanguageModel, text: np.ndarray, embedding: np.ndarray, first: dict[str, np.ndarray], config: Config,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Do neighbours of a category's members keep clear of their differences, more than strangers? Mean over the categories.
+
+    Each category beside random members as frequent, and with its neighbours turned out of the way; embeddings without BOS.
+    """
+    embedding = np.insert(embedding, model.tokenizer.bos, 0, axis=0)
+    count = np.bincount(text.ravel(), minlength=len(embedding))
+    pronouns = [model.tokenizer.encode(one)[0] for one in PRONOUNS]
+    found: dict[str, list[dict[str, float]]] = {TRAINED: [], OTHERS: [], TURNED: []}
+    for members in (*first.values(), np.array(pronouns)):
+        alike = np.setdiff1d(np.argsort(np.abs(np.log((count + 1) / (np.median(count[members]) + 1))))[:200], members)
+        for arm, some in ((TRAINED, members), (OTHERS, rng.choice(alike, len(members), replace=False))):
+            near, far = categories.companions(text, some)
+            if len(near) < 5:
+                continue
+            states = in_context(model, text, np.concatenate([some, near, far]), config.rows)
+            states = states - states.mean(axis=0)
+            inner = [
+                states[part] for part in (slice(0, len(some)), slice(len(some), len(some) + len(near)), slice(-len(far), None))
+            ]
+            found[arm].append({
+                "clear E": categories.clear(embedding[near], embedding[far], embedding[some]),
+                "clear context": categories.clear(inner[1], inner[2], inner[0]),
+            })  # fmt: skip
+            if arm == TRAINED:
+                bent, turned = (
+                    categories.turned(rows, own, 0.4, rng)
+                    for rows, own in ((embedding[far], embedding[some]), (inner[2], inner[0]))
+                )
+                found[TURNED].append({
+                    "clear E": categories.clear(bent, embedding[far], embedding[some]),
+                    "clear context": categories.clear(turned, inner[2], inner[0]),
+                })  # fmt: skip
+    return {arm: {key: float(value) for key, value in pd.DataFrame(rows).mean().items()} for arm, rows in found.items()}
 
 
 def census(rows: np.ndarray, letter: str, config: Config, rng: np.random.Generator) -> tuple[dict[str, Any], ...]:
@@ -294,7 +361,7 @@ def in_context(model: lms.LanguageModel, text: np.ndarray, members: np.ndarray, 
     rows = text[np.argsort(-often, kind="stable")[:limit]]
     lost = [one for one in members if not (rows == one).any()]
     for one in lost:  # a rare member: rows of its own
-        rows = np.concatenate([rows, text[(text == one).any(axis=1)][:5]])
+        rows = np.concatenate([rows, text[(text == one).any(axis=1)][:2]])
     hook = f"blocks.{model.n_layers - 1}.hook_resid_post"
     parts = np.array_split(rows, max(1, len(rows) // 64))
     read = np.concatenate([model.activations(lms.rows_to_tensor(part), [hook])[hook].numpy() for part in parts])
@@ -313,8 +380,8 @@ def ring_table(table: pd.DataFrame) -> pd.DataFrame:
     """Ring shares of every model: in context, in the embedding, in co-occurrence."""
     rows = []
     for name in CATEGORIES:
-        for row in table[table.arm == TRAINED].to_dict("records"):
-            embedded = table[(table.arm == EMBEDDING) & (table.model == row["model"])].iloc[0]
+        for row in table[table.arm.isin([TRAINED, f"{PUBLISHED} {TRAINED}"])].to_dict("records"):
+            embedded = table[table.arm.str.endswith(EMBEDDING) & (table.model == row["model"])].iloc[0]
             rows.append({
                 "category": name, "model": row["model"], "in context": row[f"{name} ring"], "over chance": row[name],
                 "order p": row[f"{name} order p"], "embedding": embedded[f"{name} ring"],
