@@ -17,7 +17,9 @@ from superscope.studies.p4_23_ioi_names.setting import BUILT, FRAME, KEPT, NAMED
 
 def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str, dict[str, Any]], Tail | Rerun]:
     """What each exchange of the last word's stream moves, at the first layer that carries nine tenths; that layer's tail."""
-    sets = ioi.exchanges(model.tokenizer, ioi.NAMES, config.prompts, seed)
+    # whole prompts are run again for a model that others trained: a few are enough for what is asked of it
+    count = config.prompts if model.name in lms.bundled() else min(config.prompts, 40)
+    sets = ioi.exchanges(model.tokenizer, ioi.NAMES, count, seed)
     base = sets["base"]
     rows, names = torch.arange(len(base)), torch.as_tensor(np.unique(np.concatenate([base.io, base.s])))
     io, s = (torch.searchsorted(names, torch.as_tensor(one)) for one in (base.io, base.s))

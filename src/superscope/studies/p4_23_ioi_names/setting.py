@@ -37,9 +37,8 @@ class Config:
 PRESETS = {
     "quick": Config(),
     "standard": Config(
-        prompts=1000, pairs=2400, read=24, directions=(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48),
-        steps=300, starts=2,
-        symbolic=1500, published="SmolLM2-135M",
+        prompts=1000, pairs=2400, read=24, directions=(2, 4, 6, 8, 10, 12, 14, 16, 24, 32), steps=150, starts=2, symbolic=1500,
+        published="SmolLM2-135M",
     ),
     "full": Config(
         prompts=4000, pairs=8000, read=60, directions=(*range(1, 33), 40, 48, 64), steps=600, starts=4, symbolic=4000,
