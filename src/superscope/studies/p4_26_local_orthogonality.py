@@ -304,12 +304,11 @@ def figures(table: pd.DataFrame) -> list[Figure]:
     trained = table[table.arm == TRAINED].iloc[0]
     drawn = plots.figure(height=420)
     for kind, what in KINDS.items():
-        for values, name, side in zip(
-            trained.shapes[kind], ("occur together", "never meet"), ("positive", "negative"), strict=True
-        ):
+        sides = (("occur together", "positive", "treatment"), ("never meet", "negative", "control"))
+        for values, (name, side, role) in zip(trained.shapes[kind], sides, strict=True):
             drawn.add_violin(
                 y=list(values), x=[what] * len(values), name=name, legendgroup=name, showlegend=kind == "neurons", points=False,
-                side=side,
+                side=side, line={"color": plots.ROLES[role]}, width=0.8,
             )  # fmt: skip
     drawn.update_layout(yaxis={"title": "cosine"}, violingap=0.1)
     bars = plots.figure(height=360)

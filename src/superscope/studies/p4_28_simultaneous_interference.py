@@ -397,7 +397,7 @@ def figures(table: pd.DataFrame, pairs: pd.DataFrame) -> list[Figure]:
             slopes.add_scatter(x=part.model, y=part.leak, error_y=bars, mode="markers", name=arm,
                                marker={"color": plots.ROLES[role], "size": 9})  # fmt: skip
     slopes.add_hline(y=0.5, line={"color": plots.ROLES["rule"], "dash": "dot"})
-    slopes.update_yaxes(title_text="overlap in the prediction per overlap in the stream")
+    slopes.update_yaxes(title_text="share that reaches the prediction")
     return [
         Figure("errors", errors, "Every reading of a word beside one that shares its direction; dotted: repaired."),
         Figure("leak", slopes, "How much of an overlap in the stream reaches the prediction; intervals from contexts."),

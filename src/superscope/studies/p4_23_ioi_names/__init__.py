@@ -68,7 +68,7 @@ ASSUMPTIONS = [
 ]
 DISANALOGIES = [
     "Two layers cannot do as GPT-2 does: a position known at the second mention arrives at the last word one layer too late.",
-    "In a deep model the first stream that carries nine tenths may hold the answer itself: see the column `answered`.",
+    "In a deep model the first stream that carries nine tenths may hold the answer itself: see the column answered.",
     "The models were drilled on these frames with thousands of words as names; GPT-2 learned the task from text.",
 ]
 TIPS = [
