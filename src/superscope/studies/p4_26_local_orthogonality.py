@@ -65,6 +65,13 @@ class Config:
     world: int = 128  # latents whose firings make the planted worlds, in a quarter as many dimensions
     steps: int = 800  # of the autoencoders of planted worlds
 
+    def __post_init__(self) -> None:
+        if self.rows < 20 or self.fewest < 1 or self.typical < 2 or self.world < 16 or self.steps < 1:
+            raise ValueError(
+                f"rows={self.rows}, fewest={self.fewest}, typical={self.typical}, world={self.world}, steps={self.steps}: "
+                "expected 20 rows, a firing, 2 typical units, 16 latents and a step at least"
+            )
+
 
 PRESETS = {
     "quick": Config(),

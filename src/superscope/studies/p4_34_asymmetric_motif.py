@@ -75,6 +75,17 @@ class Config:
     toys: int = 16  # absolute value models
     steps: int = 3000  # of their training
 
+    def __post_init__(self) -> None:
+        if (
+            self.rows < 20
+            or self.concepts < 3
+            or min(self.draws, self.hits, self.contexts, self.others, self.toys, self.steps) < 1
+        ):
+            raise ValueError(
+                f"rows={self.rows}, concepts={self.concepts}, draws={self.draws}, hits={self.hits}, contexts={self.contexts}, "
+                f"others={self.others}, toys={self.toys}, steps={self.steps}: expected 20 rows, 3 concepts and 1 of the others"
+            )
+
 
 PRESETS = {
     "quick": Config(),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from superscope import lms
+from superscope.errors import UserError
 from superscope.lab import Lab
 from superscope.lms.corpus import ioi
 from superscope.lms.model.tail import Tail
@@ -35,6 +36,8 @@ from superscope.studies.p4_23_ioi_names.setting import (
 
 def message_at(model: lms.LanguageModel, site: Tail, config: Config, lab: Lab) -> Message:
     """Capitalised words as names at the site. Three of five may be fitted; what the model gets wrong is left out."""
+    if max(*config.directions, config.compared) > model.d_model:
+        raise UserError(f"directions={config.directions}, compared={config.compared}: {model.name} has {model.d_model}")
     words = ioi.words(model.tokenizer)[0]
     ids = torch.tensor([model.tokenizer.encode(f" {word}")[0] for word in words])
     order = lab.rng(f"4.23 words {model.name}").permutation(len(words))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from superscope import lms
+from superscope.errors import UserError
 from superscope.lms.corpus import ioi
 from superscope.lms.model.tail import Rerun, Tail, tail
 from superscope.measure.activations import paths
@@ -17,6 +18,8 @@ from superscope.studies.p4_23_ioi_names.setting import BUILT, FRAME, KEPT, NAMED
 
 def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str, dict[str, Any]], Tail | Rerun]:
     """What each exchange of the last word's stream moves, at the first layer that carries nine tenths; that layer's tail."""
+    if model.n_layers < 2:
+        raise UserError(f"{model.name} has one layer: no head of it tells another anything; give a model of two layers or more")
     # whole prompts are run again for a model that others trained: a few are enough for what is asked of it
     count = config.prompts if model.name in lms.bundled() else min(config.prompts, 40)
     sets = ioi.exchanges(model.tokenizer, ioi.NAMES, count, seed)

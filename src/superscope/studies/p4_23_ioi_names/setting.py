@@ -33,6 +33,15 @@ class Config:
     symbolic: int = 600  # steps of the two-layer toy; the one-layer one takes twice as many
     published: str = ""  # third rung
 
+    def __post_init__(self) -> None:
+        if self.prompts < 2 or self.pairs < 50 or min(self.read, self.steps, self.starts, self.symbolic) < 1:
+            raise ValueError(
+                f"prompts={self.prompts}, pairs={self.pairs}, read={self.read}, steps={self.steps}, starts={self.starts}, "
+                f"symbolic={self.symbolic}: expected 2 prompts, 50 pairs and 1 of the others at least"
+            )
+        if not self.directions or min(*self.directions, self.compared) < 1:
+            raise ValueError(f"directions={self.directions}, compared={self.compared}: expected one direction at least")
+
 
 PRESETS = {
     "quick": Config(),
