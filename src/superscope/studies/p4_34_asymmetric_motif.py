@@ -314,7 +314,7 @@ def named(best: asymmetric.Hits, k: int, text: Text) -> dict[str, Any]:
 
 
 def toys(config: Config, lab: Lab) -> pd.DataFrame:
-    """Absolute value models (TMS, section 8): share of their motifs (both products about 1) that the search scores .1 or more."""
+    """Absolute value models (TMS, section 8): share of their motifs that the search scores .1 or more."""
     n, m, seeds = 40, 16, lab.seeds(config.toys)
     inputs = ss.SparseFeatures(n, density=0.01, values=ss.SignedUniform(), importance=tuple(0.8 ** np.arange(n)))
     sweep = ss.Sweep(Aligned(n, m, init_scale=0.2), inputs, seeds=seeds)
