@@ -58,7 +58,7 @@ def test_a_planted_motif_is_the_best_and_is_above_relabelled_neurons(seed):
 def test_without_the_inhibitor_there_is_no_motif():
     rng = np.random.default_rng(0)
     w1, w2 = np.abs(rng.normal(size=(30, 8))) * 0.05, np.abs(rng.normal(size=(8, 30))) * 0.05
-    mixed1, mixed2, (i, a, b, j) = asymmetric.plant(w1, w2, 0.4, rng)
+    mixed1, mixed2, (_, _, b, j) = asymmetric.plant(w1, w2, 0.4, rng)
     assert asymmetric.search(mixed1, asymmetric.scaled(mixed1, mixed2)).score[0] > 0.2
     mixed2[b, j] = 0
     hits = asymmetric.search(mixed1, asymmetric.scaled(mixed1, mixed2))
