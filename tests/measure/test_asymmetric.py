@@ -1,4 +1,4 @@
-"""Asymmetric superposition: planted motifs are found among noise, agree with counting by hand, and relabelled neurons have none."""
+"""Asymmetric superposition: planted motifs are found among noise, agree with counting; relabelled neurons have none."""
 
 import numpy as np
 import pytest
