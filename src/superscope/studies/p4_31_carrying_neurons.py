@@ -1,0 +1,525 @@
+"""4.31: which neurons carry one labelled feature: a few, or most of them?
+
+Five features whose every instance is labelled (base64, hexadecimal digits, weekdays, title case, the indentation of Python) are
+each matched, token by token, with tokens that do not have them. What the model does with a feature is how much more it expects
+what follows the feature, and less what follows the matched tokens, with it than without, in nats of logit
+(`carriers.Site.detection`). A feature is asked about if replacing all neurons of the last layer takes half a nat of that or
+more, on the documents on which everything is chosen; all numbers come from other documents.
+
+Which neurons: four rankings (difference of means, a linear probe, attribution patching, and the best dictionary row at the
+MLP's output), the best one chosen for each object alike. Carriers: ranked by size, from how many on the loss stays within a
+tenth of all AND the detection is restored to within a tenth. Sparse if there are at most ten, dense if at least a tenth of all
+neurons; between them is neither. Gone: ranked with the sign, how many must be replaced until nine tenths of the detection are
+lost for the first time. That is the post's question to the letter, but where neurons work against one another it is small in
+any code. Both hold the scale of the final norm, which makes zero and mean ablation the same; with the norm let go they differ,
+and the table has both. Then: what removing that set costs tokens without the feature, and whether a probe trained anew reads
+the feature from the other neurons (unused) or not (unreadable).
+
+Nulls: the same rankings of random axes of the same space; the same model with its initial and with shuffled weights (Drori
+2026: pruning finds small circuits where there are none); random sets as large; the feature on three neurons, the others as they
+differ by chance.
+
+Prior numbers, which contradict each other: of dictionary rows in gelu-1l 4 % are one neuron, 4 % two to ten, 92 % dense
+(Nanda 2023); some 100 of all MLP neurons control subject-verb agreement, as sparse as dictionaries (Arora et al. 2026). The toy
+answer: a network of few neurons spreads each AND over many of them (4.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from superscope import lms, plots
+from superscope.evidence.expect import Check, Expect, gate, judge
+from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.wording import answer, number, span
+from superscope.lab import Lab
+from superscope.lms.corpus import wordclasses
+from superscope.lms.corpus.generated import DAYS, SEGMENTS
+from superscope.measure.activations import carriers, necessity
+from superscope.measure.activations.carriers import Site
+from superscope.measure.activations.probes import auc
+from superscope.measure.activations.subspaces import random_basis
+from superscope.recover import sae
+from superscope.recover.sae import labels
+
+PROBLEM = "4.31"
+TITLE = "Every neuron that carries a feature"
+QUESTION = (
+    "Which neurons must be removed before a one-layer model can no longer detect a given feature: a few, or most of them?"
+)
+ASSUMPTIONS = [
+    "The model detects a feature in so far as it expects what follows it, rather than what follows its matches.",
+    "Neurons are those of the last layer (in a one-layer model all); what attention carries past them is held still.",
+    "Replaced neurons are set to their mean over tokens without the feature; zero is tried, too.",
+    "The norm's scale is held: what neurons do by making the whole stream louder is not theirs.",
+    "The order of four rankings is an upper bound: some other order may need fewer neurons.",
+]
+DISANALOGIES = [
+    "A toy's feature is on one input; these are classes of tokens, each a bundle of finer features.",
+    "Five features that the corpus labels, most of them generated: not a sample of what the model knows.",
+]
+TIPS = [
+    "Match tokens with and without: the current token alone tells most features",
+    "Draw the curve of the shuffled model, too",
+]
+
+TRAINED, AXES, AGAIN = "trained", "random axes", "other random axes"
+INIT, SHUFFLED, RANDOM = "initial weights", "shuffled weights", "random set as large"
+THREE, THIRTY, ALL = "planted on three", "planted on thirty", "planted on all"
+COPIED, IDLE = "planted on three, copied unused", "planted on thirty that do nothing else"
+LOOSE = "planted on three, others by chance"
+FEATURES = ("base64", "hex", "weekday", "title case", "Python indentation")
+RANKINGS = ("difference of means", "probe", "attribution", "dictionary row")
+LEAST = 0.5  # nats that all neurons together must carry
+FEWEST = 40  # pairs in each half of the documents
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which models, and how finely."""
+
+    model: str = "gelu-1l-mini"  # bundled model; its twins of other seeds are the replicates
+    dictionary: str = "mlp-out-topk"  # autoencoder whose best row gives the fourth ranking, where the model has one
+    rows: int = 12  # rows of text a feature and half
+    generic: int = 20  # rows of any text a half
+    fit: int = 300  # pairs on which all is chosen
+    test: int = 150  # pairs of other documents on which all is measured
+    points: int = 8  # of a curve
+    draws: int = 12  # random sets
+    published: str = ""  # a published model for the third rung, such as "SmolLM2-135M"
+
+
+PRESETS = {
+    "quick": Config(),
+    "standard": Config(rows=24, generic=100, fit=800, test=300, points=16, draws=20, published="SmolLM2-135M"),
+    "full": Config(rows=60, generic=300, fit=2000, test=1000, points=24, draws=40, published="SmolLM2-135M"),
+}
+
+GATE = [
+    Check("Of at least three features the neurons carry half a nat or more", "features", ">= 3", TRAINED, unit="models"),
+    Check("and do so on other documents, on the average of them", "carried", ">= 0.5", TRAINED, unit="models"),
+    Check("of features planted on three unequal neurons two to four are found", "carriers", "within [2, 4]", THREE,
+          unit="models"),
+    Check("of features planted on all, seven tenths or more", "share", ">= 0.7", ALL, unit="models"),
+    Check("a probe of all neurons reads every feature", "read", ">= 0.9", TRAINED, unit="models"),
+]  # fmt: skip
+EXPECTED = [
+    Expect(
+        "sparse", "Ten neurons or fewer carry the median feature: they are needed, and they are enough",
+        "carriers", "<= 10", of=TRAINED, null=AXES, plant=THREE, unit="models",
+        why="Null: random axes of the same values, ranked alike. Plant: strengths 4, 2.8 and 2 on three neurons that do other "
+        "work, too.",
+        note="The limit of Nanda's second class. The larger of necessity and sufficiency.",
+    ),
+    Expect(
+        "dense", "A tenth of all neurons or more carry the median feature",
+        "share", ">= 0.1", of=TRAINED, null=LOOSE, plant=ALL, unit="models",
+        why="Null: the same detection on three neurons, others differing by chance as from token to token. Plant: on all "
+        "neurons with log-normal strengths, one in five of them working against it.",
+    ),
+    Expect(
+        "privileged", "Neurons carry features more sparsely than random axes: half as many carriers",
+        "over axes", "<= 0.5", of=TRAINED, null=AGAIN, plant=THIRTY, unit="models",
+        why="Null: other random axes. Plant: a feature on thirty neurons of log-normal strengths.",
+        note="Geometric mean over features of the ratio of the numbers of carriers.",
+    ),
+    Expect(
+        "learned", "Half as many carriers as in the same model with shuffled weights", "over shuffled", "<= 0.5", of=TRAINED,
+        null=INIT, plant=THIRTY, unit="models",
+        why="Null: the initial weights, in which no neuron was trained. Plant: a feature on thirty neurons.",
+        note="Drori (2026): necessity curves of models that do nothing can be sparse.",
+    ),
+    Expect(
+        "specific", "Removing the set costs tokens without the feature a tenth or less of what random sets as large cost them",
+        "cost elsewhere", "<= 0.1", of=TRAINED, null=RANDOM, plant=IDLE, unit="models",
+        why="Null: one more random set. Plant: thirty neurons that do nothing else.",
+        note="Rise of the loss at matched tokens, summed over features, over the mean of random sets.",
+    ),
+    Expect(
+        "unused", "Without the set every feature can still be read: held-out AUC of a probe trained anew at least .9",
+        "read without", ">= 0.9", of=TRAINED, null=LOOSE, plant=COPIED, unit="models",
+        why="Null: on three neurons alone, others by chance. Plant: the same, with copies of one "
+        "spread on forty neurons that write nothing of it.",
+        note="The lowest of the features. What is readable need not be used.",
+    ),
+]  # fmt: skip
+
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Every trained seed on its own; then the rules asked of each."""
+    table = lab.models(config.model, examine, config, published=config.published)
+    passed = gate(table, GATE)
+    claims = judge(table, EXPECTED, passed)
+    trained = table[table.arm == TRAINED]
+    each = features_table(table)
+    return Findings(
+        passed,
+        claims,
+        figures(table),
+        {"arms": table.drop(columns=["each", "curves"]), "features": each, "rankings": rankings_table(table),
+         "split": split_table(each)},
+        f"Detection that neurons carry: {span(trained['carried'].min(), trained['carried'].max())} nats; shuffled: "
+        f"{number(table[table.arm == SHUFFLED]['carried'].mean())}. Carriers over random axes: "
+        f"{span(trained['over axes'].min(), trained['over axes'].max())}, over shuffled weights: "
+        f"{span(trained['over shuffled'].min(), trained['over shuffled'].max())}.",
+        in_short({claim.id: claim.verdict == "supported" for claim in claims}, trained),
+    )  # fmt: skip
+
+
+def in_short(supported: dict[str, bool], trained: pd.DataFrame) -> str:
+    """The sentence the page opens with."""
+    kind = "sparse" if supported["sparse"] else "dense" if supported["dense"] else "neither in every model"
+    return answer(
+        "Sparse or dense: {kind}. {carriers} neurons carry the median labelled feature; replacing {gone} hides it; others "
+        "{read} hold it.",
+        kind=kind,
+        carriers=number(float(trained["carriers"].mean())),
+        gone=number(float(trained["gone"].mean())),
+        read="still" if supported["unused"] else "may not",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ text
+
+
+def marks(split: lms.corpus.Split, place: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Feature -> (with it, may be its match, what a pair has in common), each (token,), at tokens `place` of the split."""
+    tokens, segment, genre = (array[place].astype(np.int64) for array in (split.tokens, split.segment, split.genre))
+    kinds = lms.corpus.tokenizer.CHAR_CLASSES
+    character = split.char_class[place]
+    title, lower, space = (character == kinds.index(one) for one in ("title", "lower", "space"))
+    form = wordclasses.forms(split.tokenizer)
+    days = [form.names.index(day.casefold()) for day in DAYS if day.casefold() in form.names]
+    day = np.isin(form.of[tokens], days)
+    python = split.genre[place] == (split.genres.index("python") if "python" in split.genres else -1)
+    opens = np.isin(split.char_class[np.maximum(place - 1, 0)], [kinds.index("newline")])
+    two = {name: segment == SEGMENTS.index(name) for name in ("base64", "hex")}
+    return {
+        **{name: (inside, ~inside, tokens) for name, inside in two.items()},
+        "weekday": (day, title & ~day, genre),
+        "title case": (title & ~day & (segment == 0), lower & (segment == 0), genre),
+        "Python indentation": (python & space & opens, ~python & space, tokens),
+    }
+
+
+def text_of(
+    split: lms.corpus.Split, n_ctx: int, config: Config, rng: np.random.Generator
+) -> tuple[lms.corpus.Rows, np.ndarray]:
+    """Rows with every feature, rows rich in its matches and rows of any text, and (token,) bool: belongs to the documents on
+    which all is chosen."""
+    rows = split.rows(n_ctx)
+    inner = rows.place[:, 1:]
+    first = rng.random(len(split.documents)) < 0.5
+    half = first[split.document[rows.place[:, n_ctx // 2]]]
+    pools = []
+    for on, off, key in marks(split, np.arange(len(split))).values():
+        alike = (off * np.bincount(key[on], minlength=int(key.max()) + 1)[key])[inner].sum(axis=1)  # of the commonest kinds
+        pools += [on[inner].any(axis=1), alike >= np.sort(alike)[-5 * config.rows]]
+    chosen: set[int] = set()
+    for part in (half, ~half):
+        for pool, count in [*((pool, config.rows) for pool in pools), (np.ones(len(rows), dtype=bool), config.generic)]:
+            chosen |= set(rng.permutation(np.flatnonzero(pool & part))[:count].tolist())
+    some = np.array(sorted(chosen))
+    made = lms.corpus.Rows(rows.tokens[some], rows.place[some])
+    return made, first[split.document[made.place[:, 1:].ravel()]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A feature at a site: its first `fit` pairs choose, the others judge. weights: of the next tokens that tell it."""
+
+    feature: str
+    site: Site
+    weights: np.ndarray
+    fit: int
+
+    @property
+    def parts(self) -> tuple[Site, Site]:
+        numbers = np.arange(int(self.site.on.sum()))
+        return self.site.only(numbers[: self.fit]), self.site.only(numbers[self.fit :])
+
+
+def cases(
+    model: lms.LanguageModel, split: lms.corpus.Split, rows: lms.corpus.Rows, first: np.ndarray, config: Config,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:  # fmt: skip
+    """Every feature with enough pairs at the model, and its tokens with and without it."""
+    place, inner, bos = rows.place[:, 1:].ravel(), rows.tokens[:, 1:], model.tokenizer.bos
+    following = np.roll(inner, -1, axis=1)
+    usable = (inner != bos) & (following != bos)
+    usable[:, -1] = False  # what follows is in another row
+    usable, following = usable.ravel(), following.ravel()
+    at = carriers.read(model, rows)
+    for name, (on, off, key) in marks(split, place).items():
+        on, off = on & usable, off & usable
+        parts = [
+            carriers.pairs(on & half, off & half, key, count, rng)
+            for half, count in ((first, config.fit), (~first, config.test))
+        ]
+        many = carriers.pairs(on & first, off & first, key, 2000, rng)
+        if min(len(part[0]) for part in parts) < FEWEST:
+            continue
+        weights = carriers.telling(following[many[0]], following[many[1]], int(model.hooked.cfg.d_vocab))
+        ons, offs = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+        yield Case(name, at(ons, offs), weights, len(parts[0][0])), ons, offs
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+
+def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:
+    """One row per arm of one model."""
+    rng = lab.rng(f"4.31 {model.name}")
+    split = lms.corpus.sample(model.tokenizer)
+    rows, first = text_of(split, model.n_ctx, config, rng)
+    found = list(cases(model, split, rows, first, config, rng))
+    kept = [one for one in found if size(one[0].parts[0], one[0].weights) >= LEAST]
+    real = [case for case, *_ in kept]
+    name = f"{model.name}/{config.dictionary}"
+    dictionary = sae.load(name) if name in sae.bundled() else None
+    d = model.d_mlp
+    one, other = (random_basis(d, d, int(seed)).T.astype(np.float32) for seed in rng.integers(2**31, size=2))
+
+    def arm(name: str, given: list[Case], basis: np.ndarray | None = None) -> dict[str, Any]:
+        each = [measured(case, dictionary, config, rng, name, basis) for case in given]
+        drawn = [{"arm": name, **curve} for row in each for curve in row.pop("drawn")]
+        return {"arm": name, **summed(each, d), "each": each, "curves": drawn}
+
+    out = [arm(TRAINED, real), arm(AXES, real, one), arm(AGAIN, real, other)]
+    for kind, control in ((INIT, model.control("init")), (SHUFFLED, model.control("shuffled"))):
+        at = carriers.read(control, rows)
+        out.append(arm(kind, [replace(case, site=at(ons, offs)) for case, ons, offs in kept]))
+    few, thirty, whole = strengths(d, rng)
+    three = [planted(case, few, rng) for case in real]
+    out += [
+        arm(THREE, three),
+        arm(THIRTY, [planted(case, thirty, rng) for case in real]),
+        arm(ALL, [planted(case, whole, rng) for case in real]),
+        arm(COPIED, [copied(case, few, rng) for case in three]),
+        arm(LOOSE, [planted(case, few, rng, loose=True) for case in real]),
+        arm(IDLE, [planted(case, thirty, rng, idle=True) for case in real]),
+    ]
+    by = {row["arm"]: row for row in out}
+    for row in out:
+        for column, null in (("over axes", AXES), ("over shuffled", SHUFFLED)):
+            row[column] = ratio(row, by[null]) if row["arm"] != null else np.nan
+    sizes = [row["gone"] for row in by[TRAINED]["each"]]
+    chance = [bystanders(case.parts[1], k, config.draws, rng) for case, k in zip(real, sizes, strict=True)]
+    once = [bystanders(case.parts[1], k, 1, rng) for case, k in zip(real, sizes, strict=True)]
+    out.append({"arm": RANDOM, "cost elsewhere": sum(once) / sum(chance) if real else np.nan, "each": [], "curves": []})
+    yield from ({**row, "features": len(real)} for row in out)
+
+
+def size(site: Site, weights: np.ndarray) -> float:
+    """Nats of the detection that all neurons carry, those replaced by their mean."""
+    effect = site.detection(weights)
+    return effect(site.values) - effect(np.repeat(site.values.mean(axis=0, keepdims=True), len(site.values), axis=0))
+
+
+def scores_of(site: Site, weights: np.ndarray, other: np.ndarray, dictionary: sae.SAE | None) -> dict[str, necessity.Score]:
+    """The four rankings, from the tokens at which all is chosen."""
+    written = site.written(site.values)
+    row = written[site.on].mean(axis=0) - written[~site.on].mean(axis=0)
+    if dictionary is not None:
+        latents = dictionary.encode(torch.from_numpy(written)).detach().numpy()
+        best = auc(latents, np.repeat(site.on[:, None], latents.shape[1], axis=1)).argmax()
+        row = dictionary.decoder[int(best)].detach().numpy()
+    found = (
+        carriers.gap(site.values, site.on),
+        carriers.read_by(probe(site.values, site.on), site.values),
+        carriers.signed_attribution(site.values, other, site.gradient(weights)),
+        carriers.written_along(row, site),
+    )
+    return dict(zip(RANKINGS, found, strict=True))
+
+
+def probe(values: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """(d,) weights of a least-squares probe on units of equal spread."""
+    spread = np.maximum(values.std(axis=0), 1e-6)
+    return labels.probes(values.astype(float) / spread, on[:, None], penalty=0.1)[0][0] / spread
+
+
+def measured(
+    case: Case, dictionary: sae.SAE | None, config: Config, rng: np.random.Generator, arm: str, basis: np.ndarray | None = None
+) -> dict[str, Any]:
+    """One feature of one object: how many units, which, what they cost, and what can be read without them."""
+    fit, test = case.parts
+    d = fit.values.shape[1]
+    axes = np.eye(d, dtype=np.float32) if basis is None else basis
+    effect = test.detection(case.weights)
+    there = fit.values[~fit.on].mean(axis=0, keepdims=True)
+    scores = {name: score(axes) for name, score in scores_of(fit, case.weights, there, dictionary).items()}
+    shares = carriers.signed_attribution(fit.values, there, fit.gradient(case.weights))(axes)
+    first = {name: np.argsort(-score, kind="stable") for name, score in scores.items()}
+    sized = {name: np.argsort(-np.abs(score), kind="stable") for name, score in scores.items()}
+    quick = first[min(first, key=lambda name: passage(shares[first[name]]))]
+    best = min(sized, key=lambda name: carriers.settled(shares[sized[name]]))
+    drawn = []
+    for name in RANKINGS if arm == TRAINED else (best,):
+        found = necessity.curves(effect, test.values, sized[name], there, basis, config.points)
+        drawn.append({
+            "feature": case.feature, "ranking": name, "best": name == best, "k": found.k.tolist(),
+            "necessity": found.necessity.tolist(), "sufficiency": found.sufficiency.tolist(), "k50": found.k50,
+            "k90": found.k90, "enough50": found.enough50, "enough90": found.enough90, "gini": found.gini,
+        })  # fmt: skip
+    own = next(curve for curve in drawn if curve["best"])
+    gone = carriers.gone(effect, test.values, quick, there, basis)
+    out: dict[str, Any] = {
+        "feature": case.feature, "ranking": best, "carried": size(test, case.weights), "gone": gone,
+        "carriers": max(own["k90"], own["enough90"]), "gini": own["gini"], "drawn": drawn,
+    }  # fmt: skip
+    if arm == TRAINED:
+        live = test.detection(case.weights, live=True)
+        for kind, other in (("mean", there), ("zero", 0 * there)):
+            out[f"gone, norm let go, {kind}"] = carriers.gone(live, test.values, quick, other, basis)
+    if arm in (TRAINED, INIT, SHUFFLED, LOOSE, COPIED):
+        out |= {"read": readable(fit, test, quick), "read without": readable(fit, test, quick[gone:]) if gone < d else 0.5}
+    if arm in (TRAINED, IDLE):
+        with_it, without_it = removal(test, quick[:gone])
+        out |= {"cost": with_it, "cost elsewhere": without_it, "random cost": bystanders(test, gone, config.draws, rng)}
+    return out
+
+
+def passage(shares: np.ndarray) -> int:
+    """How many of the first shares add up to nine tenths of all."""
+    return int(np.argmax(np.cumsum(shares) / shares.sum() >= carriers.LEVEL))
+
+
+def removal(site: Site, taken: np.ndarray) -> tuple[float, float]:
+    """Rise of the loss when neurons are put to their mean over tokens without the feature: with it, and at matched tokens."""
+    values = site.values.copy()
+    values[:, taken] = values[~site.on][:, taken].mean(axis=0)
+    rise = site.loss(values) - site.loss(site.values)
+    return float(rise[site.on].mean()), float(rise[~site.on].mean())
+
+
+def bystanders(site: Site, k: int, draws: int, rng: np.random.Generator) -> float:
+    """Rise of the loss at matched tokens when k random neurons are put to their mean there, mean over draws."""
+    rows = torch.from_numpy(~site.on)
+    others = replace(site, values=site.values[~site.on], stream=site.stream[rows], following=site.following[rows])
+    clean, rises = others.loss(others.values), []
+    for _ in range(draws):
+        values, taken = others.values.copy(), rng.permutation(others.values.shape[1])[:k]
+        values[:, taken] = values[:, taken].mean(axis=0)
+        rises.append((others.loss(values) - clean).mean())
+    return float(np.mean(rises))
+
+
+def readable(fit: Site, test: Site, units: np.ndarray) -> float:
+    """Held-out AUC of a probe trained on these units."""
+    return float(auc((test.values[:, units] @ probe(fit.values[:, units], fit.on))[:, None], test.on[:, None])[0])
+
+
+def summed(each: list[dict[str, Any]], d: int) -> dict[str, Any]:
+    """What the rules ask for, over the features of an arm; of none the gate fails."""
+    if not each:
+        return dict.fromkeys(("carried", "gone", "carriers", "share", "read", "read without"), 0.0)
+
+    def median(column: str) -> float:
+        return float(np.median([row[column] for row in each]))
+
+    out = {"carried": float(np.mean([row["carried"] for row in each])), "gone": median("gone"),
+           "carriers": median("carriers"),
+           "share": median("carriers") / d}  # fmt: skip
+    if "read" in each[0]:
+        out |= {column: min(row[column] for row in each) for column in ("read", "read without")}
+    if "cost" in each[0]:
+        out["cost elsewhere"] = sum(row["cost elsewhere"] for row in each) / sum(row["random cost"] for row in each)
+    return out
+
+
+def ratio(row: dict[str, Any], null: dict[str, Any]) -> float:
+    """Geometric mean over features of the number of carriers, over that of a null."""
+    logs = [np.log(one["carriers"] / other["carriers"]) for one, other in zip(row["each"], null["each"], strict=True)]
+    return float(np.exp(np.mean(logs))) if logs else np.nan
+
+
+# ------------------------------------------------------------------------------------------------------------ plants
+
+
+def strengths(d: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """(d,) of features on three neurons, and on thirty and on all with one in five working against it."""
+    order = rng.permutation(d)
+    few, thirty = np.zeros(d), np.zeros(d)
+    few[order[:3]] = 4.0, 2.8, 2.0
+    thirty[order[:30]] = 2 * np.exp(0.25 * rng.standard_normal(30)) * np.where(np.arange(30) % 5, 1, -1)
+    return few, thirty, np.exp(0.25 * rng.standard_normal(d)) / 2 * np.where(np.arange(d) % 5, 1, -1)
+
+
+def planted(case: Case, on_neurons: np.ndarray, rng: np.random.Generator, **how: bool) -> Case:
+    """The same feature, as strongly detected, on chosen neurons. how: options of `carriers.plant`."""
+    strength = max(size(case.site, case.weights), 1.0)
+    return replace(case, site=carriers.plant(case.site, case.weights, on_neurons, strength, rng, **how))
+
+
+def copied(case: Case, few: np.ndarray, rng: np.random.Generator) -> Case:
+    """One spread on forty neurons more, which go on writing what they write."""
+    values = case.site.values.copy()
+    some = rng.permutation(np.flatnonzero(few == 0))[:40]
+    values[np.ix_(case.site.on, some)] += (values[:, some].std(axis=0)).astype(values.dtype)
+    return replace(case, site=replace(case.site, values=values))
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+def features_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every feature of every arm."""
+    rows = [{"model": row["model"], "arm": row["arm"], **one} for row in table.to_dict("records") for one in row["each"]]
+    return pd.DataFrame(rows)
+
+
+def rankings_table(table: pd.DataFrame) -> pd.DataFrame:
+    """k50, k90, enough90 and Gini of every curve."""
+    rows = [
+        {"model": row["model"], **{k: v for k, v in one.items() if k not in ("k", "necessity", "sufficiency")}}
+        for row in table.to_dict("records") for one in row["curves"]
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def split_table(each: pd.DataFrame) -> pd.DataFrame:
+    """Shares of features on one neuron, on two to ten, on more: trained, and as published of dictionary rows."""
+    rows: list[dict[str, Any]] = [
+        {"model": "dictionary rows of gelu-1l (Nanda 2023)", "one": 0.04, "two to ten": 0.04, "more": 0.92}
+    ]
+    for name, part in each[each.arm == TRAINED].groupby("model", sort=False) if len(each) else ():
+        count = part["carriers"]
+        rows.append({"model": name, "one": (count <= 1).mean(), "two to ten": ((count > 1) & (count <= 10)).mean(),
+                     "more": (count > 10).mean()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def figures(table: pd.DataFrame) -> list[Figure]:
+    """Both curves of one feature of the first model; how many neurons must be gone, beside the nulls."""
+    model = table.model.iloc[0]
+    best = [one for drawn in table[table.model == model].curves for one in drawn if one["best"]]
+    rows = [
+        {"units": max(k, 0.5), "share": share, "curve": f"{one['arm']}, {what}"}
+        for one in best
+        if one["feature"] == best[0]["feature"] and one["arm"] in (TRAINED, AXES, SHUFFLED, THREE)
+        for what in ("necessity", "sufficiency")
+        for k, share in zip(one["k"], one[what], strict=True)
+    ]
+    bars = plots.figure(height=380, yaxis_title="units", yaxis_type="log")
+    each = features_table(table)
+    for arm in (TRAINED, AXES, SHUFFLED, INIT, THREE, THIRTY, ALL) if len(each) else ():
+        for what in ("gone", "carriers"):
+            bars.add_box(y=each[each.arm == arm][what], name=f"{arm}, {what}", boxpoints="all")
+    made = [
+        Figure("carriers", bars, "Every feature of every model: units until nine tenths are gone, and units that carry it.")
+    ]
+    if rows:
+        curves = plots.lines_with_band(
+            pd.DataFrame(rows), "units", "share", "curve", log_x=True, x_title="units replaced, or kept",
+            y_title="share of the detection lost, or there",
+        )  # fmt: skip
+        made.insert(0, Figure("curves", curves, f"Replacing the first units of a ranking, or keeping only them: "
+                              f"{best[0]['feature']}, {model}."))  # fmt: skip
+    return made
