@@ -73,7 +73,7 @@ class Config:
     model: str = "gelu-1l-mini"  # bundled model of one layer; its twins of other seeds are the replicates
     deeper: str = "gelu-2l-mini"  # and one of two layers
     dictionary: str = "mlp-out-topk"  # autoencoder, where the model has one
-    rows: int = 80  # rows of text that features are looked for in, and as many twice that all is asked of
+    rows: int = 160  # rows of text that features are looked for in, and as many twice that all is asked of
     features: int = 6  # at most, of each model
     planted: int = 3  # features that are planted, of each kind
     tokens: int = 400  # with the feature, at most
