@@ -26,7 +26,7 @@ def test_pairs_agree_with_counting():
     for i in range(9):
         for j in range(i + 1, 9):
             joint, expected = int((on[:, i] & on[:, j]).sum()), on[:, i].mean() * on[:, j].mean() * n
-            assert ((i, j) in together) == (joint >= co.EXPECTED and joint >= 3.0 * expected)
+            assert ((i, j) in together) == (expected >= co.EXPECTED and joint >= 3.0 * expected)
             assert ((i, j) in never) == (expected >= co.EXPECTED and joint <= co.NEVER * expected)
             assert found.phi[i, j] == pytest.approx(np.corrcoef(on[:, i], on[:, j])[0, 1], abs=1e-6)
 
@@ -64,11 +64,23 @@ def test_worlds_of_both_kinds_are_told_apart(seed):
 
 def test_adjusted_takes_off_what_covariates_do_and_leaves_the_rest():
     rng = np.random.default_rng(0)
-    a, b = rng.normal(1, 1, (400, 2)), rng.normal(0, 1, (500, 2))
-    one = 0.3 + 0.5 * a[:, 0] - 0.2 * a[:, 1] ** 2 + 0.1 * rng.normal(size=400)
-    other = 0.5 * b[:, 0] - 0.2 * b[:, 1] ** 2 + 0.1 * rng.normal(size=500)
+    a, b = rng.normal(0.7, 1, (1500, 2)), rng.normal(0, 1, (1500, 2))
+    one = 2.3 + 0.5 * a[:, 0] - 0.2 * a[:, 1] ** 2 + 0.1 * rng.normal(size=1500)
+    other = 2.0 + 0.5 * b[:, 0] - 0.2 * b[:, 1] ** 2 + 0.1 * rng.normal(size=1500)
+    less, base, around = co.adjusted(one, other, a, b)
     assert one.mean() - other.mean() > 0.4
-    assert co.adjusted(one, other, a, b) == pytest.approx(0.3, abs=0.03)
+    assert less == pytest.approx(0.3, abs=0.03)
+    assert base == pytest.approx((one - 0.3).mean(), abs=0.2)
+    assert 0.8 < around < 1
+
+
+def test_groups_that_do_not_overlap_are_not_compared():
+    """A curve of the covariate alone: beyond the common range a fit would find a difference that is not there."""
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(5, 6, (200, 1)), rng.uniform(0, 1, (200, 1))
+    less, _, around = co.adjusted(np.tanh(a[:, 0]), np.tanh(b[:, 0]), a, b)
+    assert np.isnan(less)
+    assert around == 0
 
 
 def test_errors_of_one_text_do_not_pass_for_geometry():
@@ -86,14 +98,18 @@ def test_errors_of_one_text_do_not_pass_for_geometry():
     assert (agreement > 0.3).all()
 
 
-def test_what_follows_alike():
+def test_what_follows_alike_and_being_on_together_is_not_that():
     rng = np.random.default_rng(0)
-    on = np.stack([np.arange(3000) % 3 == k for k in (0, 0, 1)], axis=1)
-    following = np.where(on[:, 0], rng.integers(0, 5, 3000), rng.integers(5, 10, 3000))
+    tokens, document = 6000, np.arange(6000) // 50
+    kind = rng.integers(0, 3, tokens)
+    on = np.stack([kind == 0, (kind == 0) & (rng.random(tokens) < 0.8), kind == 1], axis=1)
+    following = np.where(kind == 0, rng.integers(0, 5, tokens), rng.integers(5, 10, tokens))
     following[::500] = -1
-    alike = co.follows(on, following, 10)
-    assert alike[0, 1] == pytest.approx(1)
+    alike = co.follows(on, following, document, 10)
+    assert alike[0, 1] > 0.9
     assert alike[0, 2] < 0
+    meaningless = co.follows(on, rng.integers(0, 200, tokens), document, 200)
+    assert abs(meaningless[0, 1]) < 0.3  # on at the same tokens, with nothing in common that follows
 
 
 def test_neighbours_are_typical_of_their_text_and_drawn_ones_as_frequent():

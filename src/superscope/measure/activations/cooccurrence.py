@@ -50,25 +50,31 @@ def pairs(on: np.ndarray, lift: float = 3.0) -> Pairs:
     phi = np.divide(joint / len(on) - np.outer(rate, rate), spread, out=np.zeros_like(joint), where=spread > 0)
     upper = np.triu(np.ones_like(joint, dtype=bool), 1) & (spread > 0)
     enough = upper & (expected >= EXPECTED)
-    likely = upper & (joint >= EXPECTED)
-    return Pairs(np.argwhere(likely & (joint >= lift * expected)), np.argwhere(enough & (joint <= NEVER * expected)), phi)
+    return Pairs(np.argwhere(enough & (joint >= lift * expected)), np.argwhere(enough & (joint <= NEVER * expected)), phi)
 
 
-def follows(on: np.ndarray, following: np.ndarray, vocabulary: int) -> np.ndarray:
+def follows(on: np.ndarray, following: np.ndarray, document: np.ndarray, vocabulary: int) -> np.ndarray:
     """(unit, unit) cosine of what follows two units: next-token frequencies when on, over those of the text, less their mean.
 
-    following (token,): the next token's id, -1 where there is none.
+    One unit's is counted on every other document, the other's on the rest: counted on one text, two units that are on at one
+    token have its next token in common, and the similarity is co-occurrence again (correlation .86 over the neurons of
+    gelu-1l-mini, .94 with next tokens shuffled). following (token,): the next token's id, -1 where there is none.
     """
     from scipy import sparse
 
-    there = following >= 0
-    rows = np.flatnonzero(there)
-    said = sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, following[rows])), shape=(len(on), vocabulary))
-    counts = np.asarray((said.T @ on.astype(np.float32)).T)
-    base = np.asarray(said.sum(axis=0)).ravel() / len(rows)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    surprise = unit_rows((share - base) / np.sqrt(np.maximum(base, 1 / len(rows))))
-    return surprise @ surprise.T
+    half = np.unique(document, return_inverse=True)[1] % 2
+    surprise = []
+    for part in (0, 1):
+        rows = np.flatnonzero((following >= 0) & (half == part))
+        said = sparse.csr_matrix(
+            (np.ones(len(rows), dtype=np.float32), (np.arange(len(rows)), following[rows])), (len(rows), vocabulary)
+        )
+        counts = np.asarray((said.T @ on[rows].astype(np.float32)).T)
+        base = np.asarray(said.sum(axis=0)).ravel() / len(rows)
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        surprise.append(unit_rows((share - base) / np.sqrt(np.maximum(base, 1 / len(rows)))))
+    across = surprise[0] @ surprise[1].T
+    return (across + across.T) / 2
 
 
 def covariates(on: np.ndarray, alike: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -78,16 +84,27 @@ def covariates(on: np.ndarray, alike: np.ndarray, which: np.ndarray) -> np.ndarr
     return np.stack([log[one] + log[other], np.abs(log[one] - log[other]), alike[one, other]], axis=1)
 
 
-def adjusted(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray) -> float:
-    """Mean of `one` (n,) less that of `other` (m,) at equal covariates (n, k), (m, k): least squares with their squares.
+def adjusted(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray) -> tuple[float, float, float]:
+    """(mean of `one` (n,) less that of `other` (m,) at equal covariates (n, k), (m, k); the mean of `other` at those of `one`;
+    share of `one` that has others around it).
 
-    Assumes that what covariates do is the same in both groups; extrapolates where they do not overlap.
+    Least squares with the covariates' squares, on the pairs inside the range (1st to 99th percentile) that both groups have of
+    every covariate: beyond it there is nothing to compare with. NaN where fewer than 20 of either are left.
     """
-    scaled = np.concatenate([of_one, of_other])
+    low, high = (
+        pick(np.percentile(of_one, q, axis=0), np.percentile(of_other, q, axis=0))
+        for pick, q in ((np.maximum, 1), (np.minimum, 99))
+    )
+    kept = [((of >= low) & (of <= high)).all(axis=1) for of in (of_one, of_other)]
+    if min(int(part.sum()) for part in kept) < 20:
+        return float("nan"), float("nan"), float(kept[0].mean())
+    scaled = np.concatenate([of_one[kept[0]], of_other[kept[1]]])
     scaled = (scaled - scaled.mean(axis=0)) / np.maximum(scaled.std(axis=0), 1e-12)
-    group = np.concatenate([np.ones(len(one)), np.zeros(len(other))])
+    group = np.repeat([1.0, 0.0], [int(part.sum()) for part in kept])
     design = np.column_stack([group, np.ones(len(group)), scaled, scaled**2])
-    return float(np.linalg.lstsq(design, np.concatenate([one, other]), rcond=None)[0][0])
+    values = np.concatenate([one[kept[0]], other[kept[1]]])
+    fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(fitted[0]), float((design[group == 1] @ fitted).mean() - fitted[0]), float(kept[0].mean())
 
 
 def cosines(rows: np.ndarray) -> np.ndarray:
