@@ -12,7 +12,7 @@ from superscope.studies import p4_26_local_orthogonality as study
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    options = {"rows": 120, "fewest": 25, "world": 48, "steps": 250}
+    options = {"rows": 140, "fewest": 25, "world": 160, "steps": 150}
     return studies.get("4.26").run(out=tmp_path_factory.mktemp("runs"), **options)
 
 
@@ -31,7 +31,7 @@ def test_a_dictionary_of_orthogonal_features_leans_together(found):
     """The attack on decoder rows: learned from a world of orthogonal features, they lean as those of the model do."""
     table = found.tables["arms"]
     made = table.loc[table.arm == study.WORLD_APART, "together decoder"]
-    assert (made > 0.1).all()
+    assert (made > 0.05).all()
 
 
 @pytest.mark.parametrize("verdicts", list(itertools.product(["supported", "refuted", "undecided"], repeat=4)))

@@ -285,6 +285,8 @@ def shares(labels: np.ndarray, written: np.ndarray) -> np.ndarray:
 def compared(cosine: np.ndarray, on: np.ndarray, alike: np.ndarray, found: cooccurrence.Pairs, kind: str) -> dict[str, float]:
     """Pairs that occur together against pairs that never do, at equal frequencies and next tokens; and as they are."""
     of = [cooccurrence.covariates(on, alike, which) for which in (found.together, found.never)]
+    if not len(found.together) or not len(found.never):
+        return {f"pairs {kind}": 0}
     together, never = cosine[tuple(found.together.T)], cosine[tuple(found.never.T)]
     less, base, around = cooccurrence.adjusted(np.abs(together), np.abs(never), *of)
     return {

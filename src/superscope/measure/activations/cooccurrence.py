@@ -91,6 +91,8 @@ def adjusted(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: n
     Least squares with the covariates' squares, on the pairs inside the range (1st to 99th percentile) that both groups have of
     every covariate: beyond it there is nothing to compare with. NaN where fewer than 20 of either are left.
     """
+    if not len(one) or not len(other):
+        return float("nan"), float("nan"), 0.0
     low, high = (
         pick(np.percentile(of_one, q, axis=0), np.percentile(of_other, q, axis=0))
         for pick, q in ((np.maximum, 1), (np.minimum, 99))
