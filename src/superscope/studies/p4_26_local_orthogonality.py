@@ -60,11 +60,11 @@ class Config:
 
     model: str = "gelu-1l-mini"  # bundled model with autoencoders; its twins of other seeds are the replicates
     dictionary: str = "mlp-out-topk"  # which autoencoder of each
-    rows: int = 440  # rows of text
+    rows: int = 700  # rows of text
     fewest: int = 50  # firings a unit has at least
     typical: int = 8  # units most typical of a text, whose coherence is measured
     world: int = 512  # latents whose firings make the planted worlds
-    steps: int = 600  # of the autoencoders of planted worlds
+    steps: int = 500  # of the autoencoders of planted worlds
 
     def __post_init__(self) -> None:
         if self.rows < 20 or self.fewest < 1 or self.typical < 2 or self.world < 16 or self.steps < 1:
