@@ -29,7 +29,6 @@ from superscope.studies.p4_23_ioi_names.setting import (
     SEARCH,
     SQUEEZED,
     TRAINED,
-    WISHES,
     Config,
 )  # fmt: skip
 
@@ -82,21 +81,18 @@ def directions(one: Message, config: Config, rng: np.random.Generator) -> dict[s
     loud = one.with_means(3 * code).only_read(rows)
     moved = one.with_means(code - centred @ rows @ rows.T).only_read(rows)
     few = {n: squeezed.search(n, config.steps, config.starts) for n in sizes if n <= k}
-    largest = max(sizes)
-    wishes = one.with_wishes(torch.as_tensor(rng.permutation(int(one.pairs.fit.sum()))))
     halves = [replace(one, sight=one.sight[i::2], sight_of=one.sight_of[i::2]).components(k) for i in (0, 1)]
-    k90, k90_squeezed = one.fewest(searched, KEPT), squeezed.fewest(few, KEPT)
+    added = one.with_residuals(torch.as_tensor(rng.permutation(len(one.pairs.base))))
     return {
         TRAINED: {
-            "words": words, "k90": k90, "k90 means": one.fewest(components, KEPT), "words a direction": words / k90,
+            "words": words, "k90": one.fewest(searched, KEPT), "k90 means": one.fewest(components, KEPT), "whole": one.ends[1],
             "k90 probe": next(n for n in probe if probe[n] >= KEPT * probe[d]), "by means": one.by_means(),
             "beyond means": one.iia(searched[k]) - one.iia(components[k]), "read part": read_part(one, searched[k]),
             "frames": curves(one, searched, components, probe),
         },
         PERMUTED: {"by means": one.by_means(one.means.roll(int(rng.integers(1, words)), 0))},
-        ADDITIVE: {"by means": one.with_residuals(torch.as_tensor(rng.permutation(len(one.pairs.base)))).by_means()},
-        WISHES: {"words a direction": words / one.fewest({largest: wishes.search(largest, config.steps)}, KEPT)},
-        SQUEEZED: {"k90": k90_squeezed, "words a direction": words / k90_squeezed, "read part": read_part(squeezed, few[k])},
+        ADDITIVE: {"by means": added.by_means(), "whole": added.ends[1]},
+        SQUEEZED: {"k90": squeezed.fewest(few, KEPT), "read part": read_part(squeezed, few[k])},
         HALVES: {"beyond means": one.iia(halves[0]) - one.iia(halves[1])},
         LOUD: {"beyond means": loud.iia(loud.search(k, config.steps, config.starts)) - loud.iia(loud.components(k))},
         ILLUSION: {"read part": read_part(moved, moved.search(k, config.steps, config.starts))},

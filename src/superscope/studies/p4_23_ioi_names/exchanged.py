@@ -13,7 +13,7 @@ from superscope.errors import UserError
 from superscope.lms.corpus import ioi
 from superscope.lms.model.tail import Rerun, Tail, tail
 from superscope.measure.activations import paths
-from superscope.studies.p4_23_ioi_names.setting import BUILT, FRAME, KEPT, NAMED, ORDER, TRAINED, Config
+from superscope.studies.p4_23_ioi_names.setting import BUILT, FRAME, KEPT, ORDER, REST, TRAINED, Config
 
 
 def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str, dict[str, Any]], Tail | Rerun]:
@@ -59,15 +59,12 @@ def roles(model: lms.LanguageModel, config: Config, seed: int) -> tuple[dict[str
             "moved": moved["name"],
             "prompts": len(base),
         },
-        ORDER: {"moved": moved["order"], "moved by place": abs(moved["order"])},
-        FRAME: {"moved by place": abs(moved["objects"])},
-        NAMED: {"moved by place": abs(moved["name"])},
+        ORDER: {"moved": moved["order"]},
+        FRAME: {"moved": moved["objects"]},
     }
     if isinstance(site, Tail):
-        out[TRAINED] |= {
-            "by queries": share(site, site.values, queries=ends["both"]),
-            "by the rest": share(site, ends["both"], queries=site.values),
-        }
+        out[TRAINED]["by queries"] = share(site, site.values, queries=ends["both"])
+        out[REST] = {"by queries": share(site, ends["both"], queries=site.values)}
         built = message(model, base, sets["both"])
         out[BUILT] = {"moved": share(first, built), "by queries": share(first, first.values, queries=built)}
     return {arm: {"arm": arm, **row} for arm, row in out.items()}, site

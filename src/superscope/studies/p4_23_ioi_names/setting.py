@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TRAINED, ORDER, FRAME, NAMED, BUILT = (
-    "trained",
-    "order exchanged",
-    "other objects",
-    "name exchanged",
-    "message built of the token",
-)
+TRAINED, ORDER, FRAME, REST = "trained", "order exchanged", "other objects", "heard by all but the queries"
+BUILT = "message built of the token"
 SYMBOLIC, PERMUTED, ADDITIVE = "symbolic toy", "means of other names", "planted means"
-WISHES, SQUEEZED, HALVES = "shuffled wishes", "names in eight directions", "means of other sentences"
+SQUEEZED, HALVES = "names in eight directions", "means of other sentences"
 LOUD, ILLUSION = "planted unread copy", "planted illusion"
 SEARCH, MEANS, PROBE, RANDOM = "alignment search", "components of means", "probe", "random directions"
 KEPT = 0.9  # of what the whole state does, that a subspace must do
