@@ -8,7 +8,7 @@ few values learns them by heart. Judge all by `iia` on values that were not fitt
 (`das.split`). Sixteen values span fifteen directions at most: take more values than dimensions.
 
 Planted truths: `with_means` (values in given directions only, or a copy where nobody reads), `with_residuals` (states that are
-nothing but a value's mean and noise). Null: `search` on shuffled wishes, means of other values.
+nothing but a value's mean and noise). Null: means of other values (`by_means`), random frames; `das.das` has shuffled wishes.
 """
 
 from __future__ import annotations
@@ -110,12 +110,6 @@ class Message:
         base, source = self.pairs.base - self.means[self.of_base], self.pairs.source - self.means[self.of_source]
         states = self.means[self.of_base] + base[order], self.means[self.of_source] + source[order]
         return replace(self, pairs=das.Pairs(*states, self.pairs.want, self.pairs.fit))
-
-    def with_wishes(self, order: Tensor) -> Message:
-        """The message with the wishes of the fitted pairs in the given order."""
-        want, fit = self.pairs.want.clone(), torch.nonzero(self.pairs.fit)[:, 0]
-        want[fit] = want[fit[order]]
-        return replace(self, pairs=das.Pairs(self.pairs.base, self.pairs.source, want, self.pairs.fit))
 
     def only_read(self, frame: Tensor) -> Message:
         """The message as it is heard by a reader that is blind to all but `frame` (d, r)."""
