@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from superscope import studies
+from superscope.measure.activations import cooccurrence
 from superscope.studies import p4_26_local_orthogonality as study
 
 
@@ -49,3 +50,15 @@ def test_shares_are_those_of_a_regression():
     truth = rng.normal(size=(5, 16))
     written = labels @ truth + 0.1 * rng.normal(size=(4000, 16)) + 3
     np.testing.assert_allclose(study.shares(labels, written), truth, atol=0.06)
+
+
+def test_planted_concepts_are_seen_through_the_estimate():
+    """Known directions in place of the estimated ones: their cosines come back."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((6000, 12)) < 0.1
+    half = np.arange(6000) % 2 == 0
+    written = labels @ rng.normal(size=(12, 24)) + 0.3 * rng.normal(size=(6000, 24))
+    family = study.concepts(labels, written, half)
+    assert family.on.shape[1] == 12
+    known = rng.normal(size=(12, 24))
+    np.testing.assert_allclose(family.seen(known), cooccurrence.cosines(known), atol=0.1)

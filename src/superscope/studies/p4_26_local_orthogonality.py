@@ -14,7 +14,7 @@ The toy answer: two correlated features get orthogonal directions and two anti-c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,11 +135,13 @@ EXPECTED = [
 
 @dataclass(frozen=True)
 class Family:
-    """Units of one kind: on (token, unit), cosines (unit, unit), and how many dimensions they lie in."""
+    """Units of one kind: on (token, unit), directions (unit, d), cosines (unit, unit); and how known directions would be seen:
+    directions -> cosines, by whatever estimates them."""
 
     on: np.ndarray
+    rows: np.ndarray
     cosine: np.ndarray
-    d: int
+    seen: Callable[[np.ndarray], np.ndarray]
 
 
 def run(config: Config, lab: Lab) -> Findings:
@@ -198,9 +200,9 @@ def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict
         order = cooccurrence.dealt(family.on.mean(axis=0), rng)
         worlds = {
             TRAINED: family.cosine,
-            DEALT: family.cosine[np.ix_(order, order)],
-            APART: cooccurrence.cosines(cooccurrence.apart(found.phi, family.d, rng)),
-            LEANING: cooccurrence.cosines(cooccurrence.together(found.phi, family.d, rng)),
+            DEALT: family.seen(family.rows[order]),
+            APART: family.seen(cooccurrence.apart(found.phi, model.d_model, rng)),
+            LEANING: family.seen(cooccurrence.together(found.phi, model.d_model, rng)),
         }
         for arm, cosine in worlds.items():
             arms[arm] |= {
@@ -260,18 +262,40 @@ def features(
     firing = post.numpy() > 0.3 * np.quantile(post.numpy(), 0.999, axis=0)
     use = enough(firing)
     weights = model.hooked.W_out[layer].detach().double().numpy()
-    families = {"neurons": Family(firing[:, use], cooccurrence.cosines(weights[use]), model.d_model)}
+    families = {"neurons": Family(firing[:, use], weights[use], cooccurrence.cosines(weights[use]), cooccurrence.cosines)}
     labels = np.stack([one.where[place] for one in planted.concepts(split)], axis=1)
     half = split.document[place] % 2 == 0
     use = enough(labels[half]) & enough(labels[~half])
-    one, other = (shares(labels[part][:, use], written[torch.as_tensor(part)].double().numpy()) for part in (half, ~half))
-    cosine, agreement = cooccurrence.halves_cosines(one, other)
-    sure = agreement >= 0.5
-    families["concepts"] = Family(labels[:, use][:, sure], cosine[np.ix_(sure, sure)], model.d_model)
+    families["concepts"] = concepts(labels[:, use], written.double().numpy(), half)
     use = enough(latents > 0)
-    decoder = dictionary.decoder.detach().double().numpy()
-    families["decoder"] = Family(latents[:, use] > 0, cooccurrence.cosines(decoder[use]), model.d_model)
+    decoder = dictionary.decoder.detach().double().numpy()[use]
+    families["decoder"] = Family(latents[:, use] > 0, decoder, cooccurrence.cosines(decoder), cooccurrence.cosines)
     return families, latents[:, use]
+
+
+def concepts(labels: np.ndarray, written: np.ndarray, half: np.ndarray) -> Family:
+    """The concepts whose shares agree between both halves of the documents (cosine .5 or more).
+
+    Known directions are put in the place of the estimated ones, under the same labels and the same rest of what is written, and
+    are estimated in the same way.
+    """
+
+    def estimated(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        one, other = (shares(labels[part], values[part]) for part in (half, ~half))
+        return one, other
+
+    one, other = estimated(written)
+    cosine, agreement = cooccurrence.halves_cosines(one, other)
+    sure = np.flatnonzero(agreement >= 0.5)
+    rows = ((one + other) / 2)[sure]
+    length = float(np.median(np.linalg.norm(rows, axis=1)))
+
+    def seen(directions: np.ndarray) -> np.ndarray:
+        loud = directions * length / np.median(np.linalg.norm(directions, axis=1))
+        made = written + labels[:, sure] @ (loud - rows)
+        return cooccurrence.halves_cosines(*estimated(made))[0][np.ix_(sure, sure)]
+
+    return Family(labels[:, sure], rows, cosine[np.ix_(sure, sure)], seen)
 
 
 def shares(labels: np.ndarray, written: np.ndarray) -> np.ndarray:
