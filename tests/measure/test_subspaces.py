@@ -75,3 +75,14 @@ def test_an_energy_out_of_reach_is_named():
     quiet, loud = np.eye(1, 4), np.eye(1, 4, 1)
     with pytest.raises(ValueError, match="energy 9 does not lie between"):
         subspaces.between(quiet, loud, lambda b: float((b[0] ** 2) @ [1, 2, 3, 4]), 9)
+
+
+def test_a_whitener_makes_the_mixed_covariance_the_identity():
+    from superscope.measure.activations.subspaces import whitener
+
+    rows = np.random.default_rng(0).normal(size=(400, 6)) @ np.diag([5, 3, 1, 1, 0.2, 0.1])
+    covariance = np.cov(rows.T)
+    mixed = 0.9 * covariance + 0.1 * np.trace(covariance) / 6 * np.eye(6)
+    turn = whitener(covariance, floor=0.1)
+    np.testing.assert_allclose(turn @ mixed @ turn, np.eye(6), atol=1e-9)
+    np.testing.assert_allclose(turn, turn.T)

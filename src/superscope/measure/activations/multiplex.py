@@ -36,7 +36,7 @@ from torch import Tensor
 from superscope.lms.model.language_model import LanguageModel, rows_to_tensor
 from superscope.lms.shelf import ModelError
 from superscope.measure.activations.probes import auc
-from superscope.measure.activations.subspaces import energy_share
+from superscope.measure.activations.subspaces import energy_share, whitener
 
 FEWEST = 8  # tokens of a word from which its mean is taken
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -226,13 +226,6 @@ def sharing_inside(genre: Halves, features: int, draws: int, rng: np.random.Gene
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean(arrays, axis=0))
-
-
-def whitener(covariance: np.ndarray, floor: float = 0.01) -> np.ndarray:
-    """(d, d) symmetric: makes this covariance, mixed with `floor` of an isotropic one, the identity."""
-    d = len(covariance)
-    values, vectors = np.linalg.eigh((1 - floor) * covariance + floor * np.trace(covariance) / d * np.eye(d))
-    return np.asarray(vectors / np.sqrt(values) @ vectors.T)
 
 
 def crowding(one: Sequence[np.ndarray], other: Sequence[np.ndarray], groups: np.ndarray | None = None) -> float:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from superscope.measure.activations.probes import auc
+from superscope.measure.activations.subspaces import whitener
 
 KINDS = ("mean difference", "LDA", "logistic", "k-sparse", "best unit", "random")
 SHRINKAGE = (1e-3, 1e-2, 0.1, 0.3, 0.6)
@@ -235,11 +236,7 @@ def _all_there(place: np.ndarray, parts: Parts) -> bool:
 def _whitener(z: np.ndarray, place: np.ndarray) -> np.ndarray:
     """(d, d) that makes the covariance inside classes of z (n, d) the identity, shrunk by 1 % towards its mean."""
     means = np.stack([z[place == c].mean(axis=0) for c in range(place.max() + 1)])
-    covariance = np.cov((z - means[place]).T)
-    values, vectors = np.linalg.eigh(
-        0.99 * covariance + 0.01 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    )
-    return vectors / np.sqrt(values) @ vectors.T
+    return whitener(np.cov((z - means[place]).T))
 
 
 def _macro_auc(z: np.ndarray, place: np.ndarray, parts: Parts) -> tuple[float, np.ndarray]:

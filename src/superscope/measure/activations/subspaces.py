@@ -47,6 +47,13 @@ def random_basis(k: int, d: int, seed: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng([seed, k, d]).normal(size=(d, k)))[0].T
 
 
+def whitener(covariance: np.ndarray, floor: float = 0.01) -> np.ndarray:
+    """(d, d) symmetric: makes this covariance, mixed with `floor` of an isotropic one, the identity."""
+    d = len(covariance)
+    values, vectors = np.linalg.eigh((1 - floor) * covariance + floor * np.trace(covariance) / d * np.eye(d))
+    return np.asarray(vectors / np.sqrt(values) @ vectors.T)
+
+
 def energy_share(vectors: np.ndarray, basis: np.ndarray, centre: bool = False) -> float:
     """Share of the squared norm (about the mean row if `centre`) of `vectors` (n, d) inside the subspace. Null: k / d."""
     if centre:
