@@ -288,11 +288,10 @@ def concepts(labels: np.ndarray, written: np.ndarray, half: np.ndarray) -> Famil
     cosine, agreement = cooccurrence.halves_cosines(one, other)
     sure = np.flatnonzero(agreement >= 0.5)
     rows = ((one + other) / 2)[sure]
-    length = float(np.median(np.linalg.norm(rows, axis=1)))
+    length = np.linalg.norm(rows, axis=1, keepdims=True)  # each keeps its own: a quiet direction would be lost in the estimate
 
     def seen(directions: np.ndarray) -> np.ndarray:
-        loud = directions * length / np.median(np.linalg.norm(directions, axis=1))
-        made = written + labels[:, sure] @ (loud - rows)
+        made = written + labels[:, sure] @ (cooccurrence.unit_rows(directions) * length - rows)
         return cooccurrence.halves_cosines(*estimated(made))[0][np.ix_(sure, sure)]
 
     return Family(labels[:, sure], rows, cosine[np.ix_(sure, sure)], seen)

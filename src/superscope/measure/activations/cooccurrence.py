@@ -120,11 +120,12 @@ def halves_cosines(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.n
 
     Errors of one estimate go with errors of the other directions of the same text (of two regressors that occur together they
     are opposite), so each direction is held against the others of the OTHER text, over the lengths that both texts agree on.
+    A unit whose two estimates do not agree at all has NaN.
     """
     one, other = one - one.mean(axis=0), other - other.mean(axis=0)
     cross = one @ other.T
     own = np.diag(cross)
-    length = np.sqrt(np.maximum(own, 1e-12))
+    length = np.sqrt(np.where(own > 0, own, np.nan))
     agreement = own / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1e-12)
     return (cross + cross.T) / 2 / np.outer(length, length), agreement
 
