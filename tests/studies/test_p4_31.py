@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superscope import lms, studies
+from superscope import studies
+from superscope.measure.activations import labelled
 from superscope.studies import p4_31_carrying_neurons as study
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Of three features only."""
-    every = study.marks
+    every = labelled.marks
     options = {"rows": 3, "generic": 1, "fit": 60, "test": 50, "points": 3, "draws": 2}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "marks", lambda *given: {name: every(*given)[name] for name in study.FEATURES[:3]})
+        patch.setattr(labelled, "marks", lambda *given: {name: every(*given)[name] for name in labelled.FEATURES[:3]})
         return studies.get("4.31").run(out=tmp_path_factory.mktemp("runs"), **options)
 
 
@@ -41,34 +42,6 @@ def test_every_sentence_fits():
     trained = pd.DataFrame({"carriers": [123.4, 56.7], "gone": [12.3, 45.6]})
     for verdicts in itertools.product((True, False), repeat=3):
         study.in_short(dict(zip(("sparse", "dense", "unused"), verdicts, strict=True)), trained)
-
-
-def test_marks_are_what_they_say():
-    model = lms.load("gelu-1l-mini")
-    split = lms.corpus.sample(model.tokenizer)
-    place = np.arange(len(split))
-    known = study.marks(split, place)
-    assert tuple(known) == study.FEATURES
-    for on, off, key in known.values():
-        assert on.sum() > 300
-        assert not (on & off).any()
-        assert np.isin(key[on], key[off]).mean() > 0.5
-    pieces = np.array(model.tokenizer.pieces, dtype=object)
-    day = known["weekday"][0]
-    assert {piece.strip().casefold() for piece in pieces[split.tokens[day]]} == {
-        day.casefold() for day in lms.corpus.generated.DAYS
-    }
-    indent = known["Python indentation"][0]
-    assert set("".join(pieces[split.tokens[indent]])) <= set(" \t")
-
-
-def test_halves_share_no_document():
-    model = lms.load("gelu-1l-mini")
-    split = lms.corpus.sample(model.tokenizer)
-    config = study.Config(rows=3, generic=3)
-    rows, first = study.text_of(split, model.n_ctx, config, np.random.default_rng(0))
-    document = split.document[rows.place[:, 1:].ravel()]
-    assert not set(document[first]) & set(document[~first])
 
 
 def test_no_feature_fails_the_gate(tmp_path, monkeypatch):

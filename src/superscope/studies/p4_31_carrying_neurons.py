@@ -39,10 +39,9 @@ from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
 from superscope.evidence.wording import answer, number, span
 from superscope.lab import Lab
-from superscope.lms.corpus import wordclasses
-from superscope.lms.corpus.generated import DAYS, SEGMENTS
-from superscope.measure.activations import carriers, necessity
+from superscope.measure.activations import carriers, labelled, necessity
 from superscope.measure.activations.carriers import Site
+from superscope.measure.activations.labelled import Case, size
 from superscope.measure.activations.probes import auc
 from superscope.measure.activations.subspaces import random_basis
 from superscope.recover import sae
@@ -74,10 +73,8 @@ INIT, SHUFFLED, RANDOM = "initial weights", "shuffled weights", "random set as l
 THREE, THIRTY, ALL = "planted on three", "planted on thirty", "planted on all"
 COPIED, IDLE = "planted on three, copied unused", "planted on thirty that do nothing else"
 LOOSE = "planted on three, others by chance"
-FEATURES = ("base64", "hex", "weekday", "title case", "Python indentation")
 RANKINGS = ("difference of means", "probe", "attribution", "dictionary row")
 LEAST = 0.5  # nats that all neurons together must carry
-FEWEST = 40  # pairs in each half of the documents
 
 
 @dataclass(frozen=True)
@@ -185,91 +182,6 @@ def in_short(supported: dict[str, bool], trained: pd.DataFrame) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ text
-
-
-def marks(split: lms.corpus.Split, place: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Feature -> (with it, may be its match, what a pair has in common), each (token,), at tokens `place` of the split."""
-    tokens, segment, genre = (array[place].astype(np.int64) for array in (split.tokens, split.segment, split.genre))
-    kinds = lms.corpus.tokenizer.CHAR_CLASSES
-    character = split.char_class[place]
-    title, lower, space = (character == kinds.index(one) for one in ("title", "lower", "space"))
-    form = wordclasses.forms(split.tokenizer)
-    days = [form.names.index(day.casefold()) for day in DAYS if day.casefold() in form.names]
-    day = np.isin(form.of[tokens], days)
-    python = split.genre[place] == (split.genres.index("python") if "python" in split.genres else -1)
-    opens = np.isin(split.char_class[np.maximum(place - 1, 0)], [kinds.index("newline")])
-    two = {name: segment == SEGMENTS.index(name) for name in ("base64", "hex")}
-    return {
-        **{name: (inside, ~inside, tokens) for name, inside in two.items()},
-        "weekday": (day, title & ~day, genre),
-        "title case": (title & ~day & (segment == 0), lower & (segment == 0), genre),
-        "Python indentation": (python & space & opens, ~python & space, tokens),
-    }
-
-
-def text_of(
-    split: lms.corpus.Split, n_ctx: int, config: Config, rng: np.random.Generator
-) -> tuple[lms.corpus.Rows, np.ndarray]:
-    """Rows with every feature, rows rich in its matches and rows of any text, and (token,) bool: belongs to the documents on
-    which all is chosen."""
-    rows = split.rows(n_ctx)
-    inner = rows.place[:, 1:]
-    first = rng.random(len(split.documents)) < 0.5
-    half = first[split.document[rows.place[:, n_ctx // 2]]]
-    pools = []
-    for on, off, key in marks(split, np.arange(len(split))).values():
-        alike = (off * np.bincount(key[on], minlength=int(key.max()) + 1)[key])[inner].sum(axis=1)  # of the commonest kinds
-        pools += [on[inner].any(axis=1), alike >= np.sort(alike)[-5 * config.rows]]
-    chosen: set[int] = set()
-    for part in (half, ~half):
-        for pool, count in [*((pool, config.rows) for pool in pools), (np.ones(len(rows), dtype=bool), config.generic)]:
-            chosen |= set(rng.permutation(np.flatnonzero(pool & part))[:count].tolist())
-    some = np.array(sorted(chosen))
-    made = lms.corpus.Rows(rows.tokens[some], rows.place[some])
-    return made, first[split.document[made.place[:, 1:].ravel()]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A feature at a site: its first `fit` pairs choose, the others judge. weights: of the next tokens that tell it."""
-
-    feature: str
-    site: Site
-    weights: np.ndarray
-    fit: int
-
-    @property
-    def parts(self) -> tuple[Site, Site]:
-        numbers = np.arange(int(self.site.on.sum()))
-        return self.site.only(numbers[: self.fit]), self.site.only(numbers[self.fit :])
-
-
-def cases(
-    model: lms.LanguageModel, split: lms.corpus.Split, rows: lms.corpus.Rows, first: np.ndarray, config: Config,
-    rng: np.random.Generator,
-) -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:  # fmt: skip
-    """Every feature with enough pairs at the model, and its tokens with and without it."""
-    place, inner, bos = rows.place[:, 1:].ravel(), rows.tokens[:, 1:], model.tokenizer.bos
-    following = np.roll(inner, -1, axis=1)
-    usable = (inner != bos) & (following != bos)
-    usable[:, -1] = False  # what follows is in another row
-    usable, following = usable.ravel(), following.ravel()
-    at = carriers.read(model, rows)
-    for name, (on, off, key) in marks(split, place).items():
-        on, off = on & usable, off & usable
-        parts = [
-            carriers.pairs(on & half, off & half, key, count, rng)
-            for half, count in ((first, config.fit), (~first, config.test))
-        ]
-        many = carriers.pairs(on & first, off & first, key, 2000, rng)
-        if min(len(part[0]) for part in parts) < FEWEST:
-            continue
-        weights = carriers.telling(following[many[0]], following[many[1]], int(model.hooked.cfg.d_vocab))
-        ons, offs = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
-        yield Case(name, at(ons, offs), weights, len(parts[0][0])), ons, offs
-
-
 # ------------------------------------------------------------------------------------------------------------ measuring
 
 
@@ -277,8 +189,8 @@ def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict
     """One row per arm of one model."""
     rng = lab.rng(f"4.31 {model.name}")
     split = lms.corpus.sample(model.tokenizer)
-    rows, first = text_of(split, model.n_ctx, config, rng)
-    found = list(cases(model, split, rows, first, config, rng))
+    rows, first = labelled.text_of(split, model.n_ctx, config.rows, config.generic, rng)
+    found = list(labelled.cases(model, split, rows, first, config.fit, config.test, rng))
     kept = [one for one in found if size(one[0].parts[0], one[0].weights) >= LEAST]
     real = [case for case, *_ in kept]
     name = f"{model.name}/{config.dictionary}"
@@ -314,12 +226,6 @@ def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict
     once = [bystanders(case.parts[1], k, 1, rng) for case, k in zip(real, sizes, strict=True)]
     out.append({"arm": RANDOM, "cost elsewhere": sum(once) / sum(chance) if real else np.nan, "each": [], "curves": []})
     yield from ({**row, "features": len(real)} for row in out)
-
-
-def size(site: Site, weights: np.ndarray) -> float:
-    """Nats of the detection that all neurons carry, those replaced by their mean."""
-    effect = site.detection(weights)
-    return effect(site.values) - effect(np.repeat(site.values.mean(axis=0, keepdims=True), len(site.values), axis=0))
 
 
 def scores_of(site: Site, weights: np.ndarray, other: np.ndarray, dictionary: sae.SAE | None) -> dict[str, necessity.Score]:

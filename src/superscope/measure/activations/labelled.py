@@ -1,0 +1,106 @@
+"""Labelled features with matched tokens: text rich in them, pairs of tokens with a feature and without, and a `Site` for each.
+
+Five features whose every instance the corpus labels (base64, hexadecimal digits, weekdays, title case, the indentation of
+Python). A match has the same current token where that can be, else the same class and genre elsewhere, so that the token alone
+does not tell the two apart. Documents are split once: on some all is chosen, on the others all is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from superscope.lms.corpus import tokenizer, wordclasses
+from superscope.lms.corpus.generated import DAYS, SEGMENTS
+from superscope.lms.corpus.splits import Rows, Split
+from superscope.lms.model.language_model import LanguageModel
+from superscope.measure.activations import carriers
+from superscope.measure.activations.carriers import Site
+
+FEATURES = ("base64", "hex", "weekday", "title case", "Python indentation")
+FEWEST = 40  # pairs in each half of the documents
+
+
+def marks(split: Split, place: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Feature -> (with it, may be its match, what a pair has in common), each (token,), at tokens `place` of the split."""
+    tokens, segment, genre = (array[place].astype(np.int64) for array in (split.tokens, split.segment, split.genre))
+    kinds = tokenizer.CHAR_CLASSES
+    character = split.char_class[place]
+    title, lower, space = (character == kinds.index(one) for one in ("title", "lower", "space"))
+    form = wordclasses.forms(split.tokenizer)
+    days = [form.names.index(day.casefold()) for day in DAYS if day.casefold() in form.names]
+    day = np.isin(form.of[tokens], days)
+    python = split.genre[place] == (split.genres.index("python") if "python" in split.genres else -1)
+    opens = np.isin(split.char_class[np.maximum(place - 1, 0)], [kinds.index("newline")])
+    two = {name: segment == SEGMENTS.index(name) for name in ("base64", "hex")}
+    return {
+        **{name: (inside, ~inside, tokens) for name, inside in two.items()},
+        "weekday": (day, title & ~day, genre),
+        "title case": (title & ~day & (segment == 0), lower & (segment == 0), genre),
+        "Python indentation": (python & space & opens, ~python & space, tokens),
+    }
+
+
+def text_of(split: Split, n_ctx: int, each: int, generic: int, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
+    """Rows with every feature (`each` a half of the documents), rows rich in its matches and `generic` rows of any text,
+    and (token,) bool: belongs to the documents on which all is chosen. Tokens: row after row without BOS."""
+    rows = split.rows(n_ctx)
+    inner = rows.place[:, 1:]
+    first = rng.random(len(split.documents)) < 0.5
+    half = first[split.document[rows.place[:, n_ctx // 2]]]
+    pools = []
+    for on, off, key in marks(split, np.arange(len(split))).values():
+        alike = (off * np.bincount(key[on], minlength=int(key.max()) + 1)[key])[inner].sum(axis=1)  # of the commonest kinds
+        pools += [on[inner].any(axis=1), alike >= np.sort(alike)[-5 * each]]
+    chosen: set[int] = set()
+    for part in (half, ~half):
+        for pool, count in [*((pool, each) for pool in pools), (np.ones(len(rows), dtype=bool), generic)]:
+            chosen |= set(rng.permutation(np.flatnonzero(pool & part))[:count].tolist())
+    some = np.array(sorted(chosen))
+    made = Rows(rows.tokens[some], rows.place[some])
+    return made, first[split.document[made.place[:, 1:].ravel()]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A feature at a site: its first `fit` pairs choose, the others judge. weights: of the next tokens that tell it."""
+
+    feature: str
+    site: Site
+    weights: np.ndarray
+    fit: int
+
+    @property
+    def parts(self) -> tuple[Site, Site]:
+        numbers = np.arange(int(self.site.on.sum()))
+        return self.site.only(numbers[: self.fit]), self.site.only(numbers[self.fit :])
+
+
+def cases(
+    model: LanguageModel, split: Split, rows: Rows, first: np.ndarray, fit: int, test: int, rng: np.random.Generator
+) -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:  # fmt: skip
+    """Every feature with enough pairs at the model, at most `fit` to choose on and `test` to measure on; its tokens with and
+    without it."""
+    place, inner, bos = rows.place[:, 1:].ravel(), rows.tokens[:, 1:], model.tokenizer.bos
+    following = np.roll(inner, -1, axis=1)
+    usable = (inner != bos) & (following != bos)
+    usable[:, -1] = False  # what follows is in another row
+    usable, following = usable.ravel(), following.ravel()
+    at = carriers.read(model, rows)
+    for name, (on, off, key) in marks(split, place).items():
+        on, off = on & usable, off & usable
+        parts = [carriers.pairs(on & half, off & half, key, count, rng) for half, count in ((first, fit), (~first, test))]
+        many = carriers.pairs(on & first, off & first, key, 2000, rng)
+        if min(len(part[0]) for part in parts) < FEWEST:
+            continue
+        weights = carriers.telling(following[many[0]], following[many[1]], int(model.hooked.cfg.d_vocab))
+        ons, offs = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+        yield Case(name, at(ons, offs), weights, len(parts[0][0])), ons, offs
+
+
+def size(site: Site, weights: np.ndarray) -> float:
+    """Nats of the detection that all neurons carry, those replaced by their mean."""
+    effect = site.detection(weights)
+    return effect(site.values) - effect(np.repeat(site.values.mean(axis=0, keepdims=True), len(site.values), axis=0))
