@@ -142,3 +142,33 @@ def test_a_label_of_documents_is_not_read_off_the_documents_means():
     assert leaky > 0.75
     assert abs(honest - 0.5) < 0.2
     assert battery.amnesic(h, truth, DOCUMENT).count == 0
+
+
+def test_lda_is_scikit_learns():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal((300, 20)) @ rng.standard_normal((20, 20))
+    truth = rng.random(300) < 0.3
+    z[truth] += 0.5
+    found = battery.lda(z, truth)
+    for setting, one in zip(battery.SHRINKAGE, found, strict=True):
+        slow = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=setting).fit(z, truth).coef_[0]
+        np.testing.assert_allclose(one, slow, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(battery.lda(z, truth, (setting,))[0], slow, rtol=1e-6, atol=1e-9)
+
+
+def test_refitting_on_the_same_rows_is_the_same_probe_and_given_parts_are_used():
+    rng = np.random.default_rng(6)
+    document = np.repeat(np.arange(60), 10)
+    truth = rng.random(600) < 0.5
+    h = rng.standard_normal((600, 12)) + np.outer(truth, np.arange(12) / 6)
+    parts = battery.split_documents(document, truth, 3)
+    found = battery.battery(h, truth, document, seed=3)
+    given = battery.battery(h, truth, document, parts=parts)
+    for kind in battery.DENSE:
+        np.testing.assert_allclose(given[kind].direction, found[kind].direction)
+        again = battery.refit(found[kind], h, truth, parts.fit)
+        assert again @ found[kind].direction == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError, match="k-sparse"):
+        battery.refit(found["k-sparse"], h, truth, parts.fit)

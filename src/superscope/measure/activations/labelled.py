@@ -1,13 +1,14 @@
 """Labelled features with matched tokens: text rich in them, pairs of tokens with a feature and without, and a `Site` for each.
 
-Five features whose every instance the corpus labels (base64, hexadecimal digits, weekdays, title case, the indentation of
-Python). A match has the same current token where that can be, else the same class and genre elsewhere, so that the token alone
-does not tell the two apart. Documents are split once: on some all is chosen, on the others all is measured.
+`marks`: five features whose every instance the corpus labels (base64, hexadecimal digits, weekdays, title case, the indentation
+of Python). A match has the same current token where that can be, else the same class and genre elsewhere, so that the token
+alone does not tell the two apart. `by_context`: three that the current token never tells. Documents are split once: on some all
+is chosen, on the others all is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +45,25 @@ def marks(split: Split, place: np.ndarray) -> dict[str, tuple[np.ndarray, np.nda
 
 
 def text_of(split: Split, n_ctx: int, each: int, generic: int, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
+    """`rows_with` of the five features."""
+    return rows_with(split, n_ctx, marks(split, np.arange(len(split))), each, generic, rng)
+
+
+def rows_with(
+    split: Split, n_ctx: int, marks: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], each: int, generic: int,
+    rng: np.random.Generator, first: np.ndarray | None = None,
+) -> tuple[Rows, np.ndarray]:  # fmt: skip
     """Rows with every feature (`each` a half of the documents), rows rich in its matches and `generic` rows of any text,
-    and (token,) bool: belongs to the documents on which all is chosen. Tokens: row after row without BOS."""
+    and (token,) bool: belongs to the documents on which all is chosen. Tokens: row after row without BOS.
+
+    marks: as of `marks`, of all tokens of the split. first: (document,) bool, if not a random half.
+    """
     rows = split.rows(n_ctx)
     inner = rows.place[:, 1:]
-    first = rng.random(len(split.documents)) < 0.5
+    first = rng.random(len(split.documents)) < 0.5 if first is None else first
     half = first[split.document[rows.place[:, n_ctx // 2]]]
     pools = []
-    for on, off, key in marks(split, np.arange(len(split))).values():
+    for on, off, key in marks.values():
         alike = (off * np.bincount(key[on], minlength=int(key.max()) + 1)[key])[inner].sum(axis=1)  # of the commonest kinds
         pools += [on[inner].any(axis=1), alike >= np.sort(alike)[-5 * each]]
     chosen: set[int] = set()
@@ -61,6 +73,68 @@ def text_of(split: Split, n_ctx: int, each: int, generic: int, rng: np.random.Ge
     some = np.array(sorted(chosen))
     made = Rows(rows.tokens[some], rows.place[some])
     return made, first[split.document[made.place[:, 1:].ravel()]]
+
+
+def followed(rows: Rows, bos: int) -> tuple[np.ndarray, np.ndarray]:
+    """(token,) bool: has a next token in its own row and document; (token,) that token. Tokens: row after row without BOS."""
+    inner = rows.tokens[:, 1:]
+    following = np.roll(inner, -1, axis=1)
+    usable = (inner != bos) & (following != bos)
+    usable[:, -1] = False  # what follows is in another row
+    return usable.ravel(), following.ravel()
+
+
+def enclosed(split: Split, opening: str, closing: str) -> np.ndarray:
+    """(token,) bool: the token starts and ends between `opening` and `closing`, both on its line so far. One character each;
+    where they are the same character (quotes) every second one closes. Of brackets inside brackets all tokens count."""
+    pieces = split.tokenizer.pieces
+    opens, closes = (np.array([piece.count(one) for piece in pieces])[split.tokens] for one in (opening, closing))
+    breaks = np.array(["\n" in piece for piece in pieces])[split.tokens]
+    start = np.concatenate([[True], (breaks[:-1]) | (split.document[1:] != split.document[:-1])])
+    line = np.cumsum(start) - 1
+    if opening == closing:
+        so_far = np.cumsum(opens)
+        before = so_far - opens
+        depth = so_far - before[start][line]
+        return np.asarray((opens == 0) & (depth % 2 == 1) & ~breaks)
+    step = np.cumsum(opens - closes)
+    depth = step - (step - opens + closes)[start][line]
+    return np.asarray((opens == 0) & (closes == 0) & (depth > 0) & ~breaks)
+
+
+def by_context(split: Split) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Three simple features that the current token never gives away, as the two of a pair are the same token: in base64 (its
+    matches are in any other text), between round brackets and between double quotes (matches: elsewhere in the same genre).
+    As of `marks`, of all tokens of the split."""
+    token, genre = split.tokens.astype(np.int64), split.genre.astype(np.int64)
+    same = token * len(split.genres) + genre
+    secret, text = split.segment == SEGMENTS.index("base64"), split.segment == 0
+    brackets, quotes = enclosed(split, "(", ")"), enclosed(split, '"', '"')
+    return {
+        "base64": (secret, ~secret, token),
+        "brackets": (brackets & text, ~brackets & text, same),
+        "quotes": (quotes & text, ~quotes & text, same),
+    }
+
+
+def dealt(split: Split, pattern: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """(document,) part of each document: those of a genre in random order, dealt by `pattern` again and again, so that every
+    part gets of every genre."""
+    part = np.zeros(len(split.documents), dtype=np.int64)
+    order = rng.permutation(len(split.documents))
+    order = order[np.argsort(split.documents["genre"].to_numpy()[order], kind="stable")]
+    part[order] = np.resize(pattern, len(order))
+    return part
+
+
+def groups(genre: np.ndarray) -> np.ndarray:
+    """(n,) 0 or 1: genres dealt into two groups of about as many rows, the largest first, each to the smaller group."""
+    names, place, count = np.unique(genre, return_inverse=True, return_counts=True)
+    side, held = np.zeros(len(names), dtype=np.int64), [0, 0]
+    for i in np.argsort(-count, kind="stable"):
+        side[i] = int(held[1] < held[0])
+        held[side[i]] += count[i]
+    return side[place]
 
 
 @dataclass(frozen=True)
@@ -83,11 +157,8 @@ def cases(
 ) -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:  # fmt: skip
     """Every feature with enough pairs at the model, at most `fit` to choose on and `test` to measure on; its tokens with and
     without it."""
-    place, inner, bos = rows.place[:, 1:].ravel(), rows.tokens[:, 1:], model.tokenizer.bos
-    following = np.roll(inner, -1, axis=1)
-    usable = (inner != bos) & (following != bos)
-    usable[:, -1] = False  # what follows is in another row
-    usable, following = usable.ravel(), following.ravel()
+    place = rows.place[:, 1:].ravel()
+    usable, following = followed(rows, model.tokenizer.bos)
     at = carriers.read(model, rows)
     for name, (on, off, key) in marks(split, place).items():
         on, off = on & usable, off & usable

@@ -26,6 +26,7 @@ from superscope.measure.activations.probes import auc
 from superscope.measure.activations.subspaces import whitener
 
 KINDS = ("mean difference", "LDA", "logistic", "k-sparse", "best unit", "random")
+DENSE = KINDS[:3]
 SHRINKAGE = (1e-3, 1e-2, 0.1, 0.3, 0.6)
 INVERSE_PENALTY = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
@@ -77,16 +78,18 @@ def permuted(truth: np.ndarray, document: np.ndarray, rng: np.random.Generator) 
 
 
 def battery(
-    h: np.ndarray, truth: np.ndarray, document: np.ndarray, k: int = 8, seed: int = 0, kinds: Sequence[str] = KINDS
-) -> dict[str, Probe]:
+    h: np.ndarray, truth: np.ndarray, document: np.ndarray, k: int = 8, seed: int = 0, kinds: Sequence[str] = KINDS,
+    parts: Parts | None = None,
+) -> dict[str, Probe]:  # fmt: skip
     """Probes of every kind for a Boolean feature, truth (n,), in values h (n, d) of rows from `document` (n,).
 
     Units are put on one scale by their spread on the fitting documents; directions and patterns are those of `h` as it came.
+    parts: the three parts, if not those of `split_documents`; rows in none of them only get scores.
     """
     if wrong := set(kinds) - set(KINDS):
         raise ValueError(f"no kind of probe {sorted(wrong)}: there are {', '.join(KINDS)}")
     truth = np.asarray(truth, dtype=bool)
-    parts = split_documents(document, truth, seed)
+    parts = split_documents(document, truth, seed) if parts is None else parts
     spread = np.where((sd := h[parts.fit].std(axis=0)) > 0, sd, 1.0)
     z = (h - h[parts.fit].mean(axis=0)) / spread
     covariance = np.cov(h[parts.fit].T)
@@ -112,15 +115,12 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 def _candidates(kind: str, z: np.ndarray, truth: np.ndarray, k: int, seed: int) -> list[tuple[float, np.ndarray]]:
     """(setting, direction (d,)) of a kind, fitted on z (n, d); those to choose from."""
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
     d = z.shape[1]
     gap = z[truth].mean(axis=0) - z[~truth].mean(axis=0)
     if kind == "mean difference":
         return [(np.nan, gap)]
     if kind == "LDA":
-        fits = [LinearDiscriminantAnalysis(solver="lsqr", shrinkage=s).fit(z, truth) for s in SHRINKAGE]
-        return [(s, fit.coef_[0]) for s, fit in zip(SHRINKAGE, fits, strict=True)]
+        return list(zip(SHRINKAGE, lda(z, truth), strict=True))
     if kind == "logistic":
         return [(c, _logistic(z, truth, c)) for c in INVERSE_PENALTY]
     if kind == "k-sparse":
@@ -136,11 +136,42 @@ def _candidates(kind: str, z: np.ndarray, truth: np.ndarray, k: int, seed: int) 
     return [(float(i), axes[:, i] * (signs[i] or 1.0)) for i in range(d)]
 
 
+def lda(z: np.ndarray, truth: np.ndarray, shrinkage: Sequence[float] = SHRINKAGE) -> np.ndarray:
+    """(setting, d) directions of linear discriminant analysis of z (n, d): the difference of means, divided by the covariance
+    inside classes mixed with `shrinkage` of an isotropic one as large. One eigendecomposition for all settings."""
+    gap = z[truth].mean(axis=0) - z[~truth].mean(axis=0)
+    inside = np.where(truth[:, None], z - z[truth].mean(axis=0), z - z[~truth].mean(axis=0))
+    covariance = inside.T @ inside / len(z)
+    size = np.trace(covariance) / len(covariance)
+    if len(shrinkage) == 1:
+        mixed = (1 - shrinkage[0]) * covariance + shrinkage[0] * size * np.eye(len(covariance))
+        return np.linalg.solve(mixed, gap)[None]
+    values, vectors = np.linalg.eigh(covariance)
+    along = vectors.T @ gap
+    return np.stack([vectors @ (along / ((1 - s) * np.maximum(values, 0) + s * size)) for s in shrinkage])
+
+
 def _logistic(z: np.ndarray, truth: np.ndarray, c: float) -> np.ndarray:
     """(d,) logistic coefficients, both labels weighing the same."""
     from sklearn.linear_model import LogisticRegression
 
     return np.asarray(LogisticRegression(C=c, class_weight="balanced", max_iter=300).fit(z, truth).coef_[0])
+
+
+def refit(probe: Probe, h: np.ndarray, truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(d,) unit direction of the same kind with the same setting, fitted on other `rows` (n,) bool. Dense kinds only."""
+    if probe.kind not in DENSE:
+        raise ValueError(f"a probe of kind {probe.kind!r} cannot be fitted anew: only {', '.join(DENSE)}")
+    inside, on = h[rows], truth[rows]
+    spread = np.where((sd := inside.std(axis=0)) > 0, sd, 1.0)
+    z = (inside - inside.mean(axis=0)) / spread
+    if probe.kind == "LDA":
+        direction = lda(z, on, (probe.setting,))[0]
+    elif probe.kind == "logistic":
+        direction = _logistic(z, on, probe.setting)
+    else:
+        direction = z[on].mean(axis=0) - z[~on].mean(axis=0)
+    return _unit(direction / spread)
 
 
 def agreement(probes: dict[str, Probe], of: str = "pattern") -> np.ndarray:
@@ -165,17 +196,17 @@ def control_task(types: np.ndarray, share: float, rng: np.random.Generator) -> n
 
 def selectivity(
     h: np.ndarray, truth: np.ndarray, types: np.ndarray, document: np.ndarray, tasks: int = 3, seed: int = 0, k: int = 8,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = KINDS, parts: Parts | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Kind -> AUC on the feature less the mean AUC on `tasks` control tasks with as many true rows.
 
     0: nothing but types known by heart; .5: the most there can be. It misleads for a feature that is itself a property of types
     (that one is learned by heart with good reason), and a probe too weak to learn types is always selective.
     """
-    real = battery(h, truth, document, k, seed, kinds)
+    real = battery(h, truth, document, k, seed, kinds, parts)
     rng = np.random.default_rng([seed, 1])
     share = float(np.mean(truth))
-    controls = [battery(h, control_task(types, share, rng), document, k, seed, kinds) for _ in range(tasks)]
+    controls = [battery(h, control_task(types, share, rng), document, k, seed, kinds, parts) for _ in range(tasks)]
     return {kind: real[kind].auc - float(np.mean([one[kind].auc for one in controls])) for kind in kinds}
 
 
