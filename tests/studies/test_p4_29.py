@@ -9,6 +9,7 @@ import pytest
 
 from superscope import lms
 from superscope.lab import Lab
+from superscope.lms.reading import polysemous
 from superscope.studies import p4_29_disambiguation as study
 
 VERDICTS = ("supported", "refuted", "undecided")
@@ -78,10 +79,10 @@ def test_the_answer_behind_a_failed_gate():
 def test_a_sense_in_the_other_half_leaves_out_the_tokens_of_senses_before_it():
     first, second = np.array([1, 1, 0, 0, 0], bool), np.array([0, 1, 1, 0, 0], bool)
     there = SimpleNamespace(site=SimpleNamespace(place=np.arange(5)), concepts={"a": first, "b": second})
-    one, other = study.retold(there, ["a", "b", "gone"], (0, 1))
+    one, other = polysemous.retold(there, ["a", "b", "gone"], (0, 1))
     assert one.tolist() == [0, 1]
     assert other.tolist() == [2]
-    assert study.retold(there, ["a", "gone"], (0, 1))[1].tolist() == []
+    assert polysemous.retold(there, ["a", "gone"], (0, 1))[1].tolist() == []
 
 
 def test_forms_of_one_word_are_no_polysemy():
@@ -90,11 +91,11 @@ def test_forms_of_one_word_are_no_polysemy():
     following = np.concatenate([rng.integers(0, 40, 400), rng.integers(50, 90, 800)])
     here = SimpleNamespace(form=form, following=following)
     parts = np.split(np.arange(1200), 3)
-    words, meaning = study.alike(here, parts[0], parts[1], rng)
+    words, meaning = polysemous.alike(here, parts[0], parts[1], rng)
     assert words > 0.9
     assert meaning < 0.1
-    assert max(study.alike(here, parts[1], parts[2], rng)) > 0.9  # other words, same meaning
-    assert max(study.alike(here, parts[0], parts[2], rng)) < 0.1
+    assert max(polysemous.alike(here, parts[1], parts[2], rng)) > 0.9  # other words, same meaning
+    assert max(polysemous.alike(here, parts[0], parts[2], rng)) < 0.1
     seen = pd.DataFrame({"same words": [words, 0.1], "same meaning": [meaning, 0.2]})
-    assert study.distinct(seen) == 0.5
-    assert np.isnan(study.distinct(seen[:0]))
+    assert polysemous.distinct(seen) == 0.5
+    assert np.isnan(polysemous.distinct(seen[:0]))

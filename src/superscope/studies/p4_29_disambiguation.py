@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,10 +35,20 @@ from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
 from superscope.evidence.wording import answer, span
 from superscope.lab import Lab
-from superscope.lms.corpus import wordclasses
-from superscope.lms.reading import planted as concepts_of
 from superscope.lms.reading import senses
-from superscope.lms.reading.planted import Concept
+from superscope.lms.reading.polysemous import (
+    SAME,
+    Case,
+    Half,
+    choose,
+    concept_pairs,
+    counted,
+    distinct,
+    drawn_evenly,
+    follow,
+    half,
+    texts,
+)
 from superscope.measure.activations import disambiguation as telling
 from superscope.measure.activations.disambiguation import Site
 
@@ -69,9 +78,7 @@ RANDOM, HALVED, LABELS = "neurons alike", "one sense halved", "permuted labels"
 EXCHANGED, WITHIN, RANGED = "other neurons exchanged", "exchanged within a sense", "planted in two ranges"
 CONTROLS = {"init": "initial weights", "shuffled": "shuffled weights"}
 STEPS = (1, 5, 20)  # opposers ablated, for the figure
-SAME = 0.5  # of what two halves of one sense share
 PUSH, LOUDER = 1.0, 4.0  # nats by which a planted neuron raises the wrong tokens, and how many times as much where it is loud
-FEWEST = 20  # tokens of a sense on which the neuron fires, in either half
 MEASURED = ("rise", "rise again", "raised", "answered", "left", "overlap", "overlap permuted", "spared", "spared permuted",
             "others", "others exchanged", "lost", "lost within", "push", "residue")  # fmt: skip
 
@@ -164,38 +171,6 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
-    """A neuron with two senses: their names, the numbers of their tokens on which it fires, in the half to choose on and in
-    the half to measure on, and the tokens that follow each."""
-
-    neuron: int
-    names: tuple[str, str]
-    chosen: tuple[np.ndarray, np.ndarray]
-    tried: tuple[np.ndarray, np.ndarray]
-    tokens: tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Half:
-    """One half of the documents: what the model holds there, the concepts, and the next token of every token (-1 for none)."""
-
-    site: Site
-    concepts: dict[str, np.ndarray]
-    form: np.ndarray
-    following: np.ndarray
-
-    @cached_property
-    def after(self) -> dict[str, np.ndarray]:
-        """Concept -> (vocabulary,) how often each token follows it."""
-        return {name: counted(self, np.flatnonzero(where)) for name, where in self.concepts.items()}
-
-    def fires(self, where: np.ndarray, neuron: int) -> np.ndarray:
-        """Those of the tokens numbered in `where` on which the neuron is above its mean."""
-        values = self.site.values[:, neuron].numpy()
-        return where[values[where] > values.mean()]
-
-
 def run(config: Config, lab: Lab) -> Findings:
     """Every trained seed on its own; then the rules asked of each."""
     table = lab.models(config.model, examine, config)
@@ -239,16 +214,9 @@ def said(verdict: str) -> str:
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:
     """One row per arm of one model."""
     rng = lab.rng(f"4.29 {model.name}")
-    text = lms.corpus.sample(model.tokenizer)
-    first = np.random.default_rng([lab.seed, 11]).random(len(text.documents)) < 0.5
-    splits = [text.only(first), text.only(~first)]
-    rows = [
-        split.rows(model.n_ctx, limit=limit, seed=lab.seed)
-        for split, limit in zip(splits, (config.rows, config.tried), strict=True)
-    ]
-    known = [concepts_of.concepts(split) for split in splits]
+    splits, rows, known = texts(model.tokenizer, model.n_ctx, (config.rows, config.tried), lab.seed)
 
-    def read(one: lms.LanguageModel, part: int, most: int | None = None) -> Half:
+    def read(one: lms.LanguageModel, part: int, most: int | None = None) -> Half[Site]:
         some = replace(rows[part], tokens=rows[part].tokens[:most], place=rows[part].place[:most])
         return half(telling.read(one, some), splits[part], known[part])
 
@@ -283,79 +251,12 @@ def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict
         yield {"arm": arm, "neurons": len(there), "several": len(many), **row}
 
 
-def half(site: Site, split: lms.corpus.Split, known: Sequence[Concept]) -> Half:
-    """What a model holds at rows of one half of the documents."""
-    following = np.append(split.tokens[1:].astype(np.int64), -1)
-    following[np.append(split.document[1:] != split.document[:-1], True)] = -1
-    concepts = {one.name: one.where[site.place] for one in known}
-    form = wordclasses.forms(site.model.tokenizer).of[split.tokens[site.place]]
-    return Half(site, concepts, form, following[site.place])
-
-
-def choose(halves: Sequence[Half], neurons: Sequence[int], rng: np.random.Generator) -> tuple[list[Case], pd.DataFrame]:
-    """The neurons with two distinct senses; and of every neuron with two senses the pair that differs most: how alike it is in
-    words and in meaning, and how alike the halves of one sense are."""
-    here, there = halves
-    known = [Concept(name, where) for name, where in here.concepts.items()]
-    found = senses.senses(here.site.values[:, list(neurons)].numpy(), known, np.arange(len(here.site.place)))
-    cases, rows = [], []
-    for neuron, each in zip(neurons, found, strict=True):
-        if len(each) < 2:
-            continue
-        tried = [(alike(here, each[i].where, each[j].where, rng), (i, j)) for j in range(len(each)) for i in range(j)]
-        (words, meaning), pair = min(tried, key=lambda one: max(one[0]))
-        parts = np.array_split(rng.permutation(each[0].where), 2)
-        names = (each[pair[0]].concept, each[pair[1]].concept)
-        rows.append({"neuron": neuron, "sense": names[0], "other sense": names[1], "same words": words,
-                     "same meaning": meaning, "halved": max(alike(here, parts[0], parts[1], rng))})  # fmt: skip
-        if max(words, meaning) >= SAME:
-            continue
-        again = [there.fires(where, neuron) for where in retold(there, [one.concept for one in each], pair)]
-        chosen = [here.fires(each[k].where, neuron) for k in pair]
-        if min(map(len, [*chosen, *again])) >= FEWEST:
-            tokens = follow(here, [each[k].where for k in pair])
-            cases.append(Case(neuron, names, (chosen[0], chosen[1]), (again[0], again[1]), tokens))
-    columns = ["neuron", "sense", "other sense", "same words", "same meaning", "halved"]
-    return cases, pd.DataFrame(rows, columns=columns)
-
-
-def distinct(seen: pd.DataFrame) -> float:
-    """The share of neurons with two senses of which two differ in words and in meaning."""
-    return float((seen[["same words", "same meaning"]].max(axis=1) < SAME).mean()) if len(seen) else float("nan")
-
-
-def alike(here: Half, one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """How much two senses share of the words they stand on, and of what follows them (2 where nothing does)."""
-    words = telling.likeness(here.form[one], here.form[other], rng)
-    after = [here.following[where][here.following[where] >= 0] for where in (one, other)]
-    meaning = telling.likeness(after[0], after[1], rng) if min(map(len, after)) > 1 else 2.0
-    return words, meaning
-
-
-def retold(there: Half, names: Sequence[str], pair: tuple[int, int]) -> list[np.ndarray]:
-    """The tokens of two senses in the other half: the concept's, without those of senses before it."""
-    free, out = np.ones(len(there.site.place), dtype=bool), {}
-    for k, name in enumerate(names[: max(pair) + 1]):
-        where = there.concepts.get(name, np.zeros_like(free))
-        out[k] = np.flatnonzero(where & free)
-        free &= ~where
-    return [out[k] for k in pair]
-
-
-def follow(here: Half, where: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens that follow either sense and not the other."""
-    one, other, every = (counted(here, some) for some in (where[0], where[1], np.arange(len(here.following))))
-    return telling.heralded(one, other, every), telling.heralded(other, one, every)
-
-
-def counted(here: Half, where: np.ndarray) -> np.ndarray:
-    """(vocabulary,) how often each token follows the tokens numbered in `where`."""
-    after = here.following[where]
-    return np.bincount(after[after >= 0], minlength=int(here.site.model.hooked.cfg.d_vocab))
-
-
 def opposition(
-    halves: Sequence[Half], rivals: Sequence[Sequence[Site]], cases: Sequence[Case], config: Config, rng: np.random.Generator
+    halves: Sequence[Half[Site]],
+    rivals: Sequence[Sequence[Site]],
+    cases: Sequence[Case],
+    config: Config,
+    rng: np.random.Generator,
 ) -> dict[str, float]:
     """What the strongest opposers of the wrong tokens do, and how much of the neuron's push is left, beside other seeds that do
     not have the neuron (`rivals`, on the same text); for either sense as the context, summed over neurons."""
@@ -397,7 +298,7 @@ def opposition(
     }  # fmt: skip
 
 
-def division(halves: Sequence[Half], cases: Sequence[Case], config: Config, rng: np.random.Generator) -> dict[str, float]:
+def division(halves: Sequence[Half[Site]], cases: Sequence[Case], config: Config, rng: np.random.Generator) -> dict[str, float]:
     """Which part makes the gap between the wrong and the right context; summed over neurons and over both senses."""
     here, there = halves
     means, rows = here.site.values.mean(dim=0), []
@@ -418,7 +319,7 @@ def division(halves: Sequence[Half], cases: Sequence[Case], config: Config, rng:
     }  # fmt: skip
 
 
-def ways(here: Half, cases: Sequence[Case]) -> Iterator[tuple[Case, int, np.ndarray]]:
+def ways(here: Half[Site], cases: Sequence[Case]) -> Iterator[tuple[Case, int, np.ndarray]]:
     """Every neuron with either sense as the context, and the tokens of the other that it raises (three or more)."""
     for case in cases:
         up = telling.raises(here.site, case.neuron)
@@ -427,14 +328,8 @@ def ways(here: Half, cases: Sequence[Case]) -> Iterator[tuple[Case, int, np.ndar
                 yield case, right, tokens[up[tokens] > 0]
 
 
-def drawn_evenly(here: Half, where: np.ndarray, neuron: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Tokens of a sense, drawn alike from four parts of the range in which the neuron fires."""
-    values = here.site.values[:, neuron].numpy()
-    return senses.contexts(senses.Sense("", 1.0, 1.0, where), values - values.mean(), count, rng)
-
-
 def ranges(
-    halves: Sequence[Half], case: Case, config: Config, rng: np.random.Generator, ranged: bool = False
+    halves: Sequence[Half[Site]], case: Case, config: Config, rng: np.random.Generator, ranged: bool = False
 ) -> tuple[float, float, float, float]:
     """Overlap of both senses' activations over that of permuted labels, the same of another permutation; what ablating a range
     does to the other sense, and the same of ranges of permuted labels. ranged: activations are put into two ranges first."""
@@ -470,7 +365,7 @@ def ranges(
 
 
 def plants(
-    halves: Sequence[Half], rivals: Sequence[Sequence[Site]], config: Config, rng: np.random.Generator
+    halves: Sequence[Half[Site]], rivals: Sequence[Sequence[Site]], config: Config, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """Neurons planted with opposers, without, and writing a tenth; and neurons put into two ranges."""
     here = halves[0]
@@ -494,26 +389,6 @@ def plants(
     heard = [ranges(new, case, config, rng, ranged=True) for case in cases] or [(np.nan,) * 4]
     overlap, _, spared, _ = np.mean(heard, axis=0)
     yield {"arm": RANGED, "overlap": overlap, "spared": spared}
-
-
-def concept_pairs(halves: Sequence[Half], count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Pairs of concepts to plant: none twice, often enough in either half, (almost) never together, different in words and in
-    meaning, five tokens or more follow one and not the other; the first, which is read louder, is up to three times rarer."""
-    here = halves[0]
-    often = [name for name in here.concepts if name in halves[1].concepts and here.concepts[name].sum() >= 10 * FEWEST]
-    out: list[tuple[str, str]] = []
-    order = rng.permutation(len(often))
-    for i in order:
-        for j in order:
-            pair = often[i], often[j]
-            if len(out) == count or any(name in used for used in out for name in pair) or i == j:
-                continue
-            one, other = (np.flatnonzero(here.concepts[name]) for name in pair)
-            apart = len(np.intersect1d(one, other)) <= 0.05 * min(len(one), len(other))
-            even = 0.3 * len(other) <= len(one) <= len(other)
-            if apart and even and max(alike(here, one, other, rng)) < SAME and min(map(len, follow(here, [one, other]))) >= 5:
-                out.append(pair)
-    return out
 
 
 def fourfold(seen: pd.DataFrame) -> pd.DataFrame:

@@ -71,24 +71,28 @@ class Tail:
 
     def _attended(self, block: Any, stream: Tensor, heard: Tensor, keys: Tensor, kept: Tensor, at: Tensor) -> Tensor:
         """(P, d) what a block's attention writes at the positions `at`."""
-        attn = block.attn
-        own, asking = block.ln1(stream[:, None])[:, 0], block.ln1(heard[:, None])[:, 0]
-        where = self._where(at)
-        query = torch.einsum("pd,hde->phe", asking + where, attn.W_Q) + attn.b_Q
-        key = torch.einsum("pd,hde->phe", own + where, attn.W_K) + attn.b_K
-        value = torch.einsum("pd,hde->phe", own, attn.W_V) + attn.b_V
-        position = torch.arange(keys.shape[1])
-        here = (position == at[:, None])[..., None, None]
-        keys, kept = torch.where(here, key[:, None], keys), torch.where(here, value[:, None], kept)
-        scores = torch.einsum("phe,pkhe->phk", query, keys) / attn.attn_scale
-        weight = scores.masked_fill((position > at[:, None])[:, None], -torch.inf).softmax(-1)
-        z = torch.einsum("phk,pkhe->phe", weight, kept)
-        return torch.einsum("phe,hed->pd", z, attn.W_O) + attn.b_O
+        z = mixed(self.model, block, stream, heard, keys, kept, at)
+        return torch.einsum("phe,hed->pd", z, block.attn.W_O) + block.attn.b_O
 
-    def _where(self, at: Tensor) -> Tensor | float:
-        """Positions that queries and keys read behind the LayerNorm (shortformer); others are in the stream already."""
-        w: Any = self.model.hooked
-        return w.W_pos[at] if w.cfg.positional_embedding_type == "shortformer" else 0.0
+
+def mixed(model: LanguageModel, block: Any, stream: Tensor, heard: Tensor, keys: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+    """(P, head, d_head) what the heads of a block mix at the positions `at` (P,), where the own key and value are those of
+    `stream` (P, d), the query that of `heard` (P, d), and the keys and values of other positions are kept (P, position, head,
+    d_head)."""
+    w: Any = model.hooked
+    attn = block.attn
+    own, asking = block.ln1(stream[:, None])[:, 0], block.ln1(heard[:, None])[:, 0]
+    # Positions that queries and keys read behind the LayerNorm (shortformer); others are in the stream already.
+    where = w.W_pos[at] if w.cfg.positional_embedding_type == "shortformer" else 0.0
+    query = torch.einsum("pd,hde->phe", asking + where, attn.W_Q) + attn.b_Q
+    key = torch.einsum("pd,hde->phe", own + where, attn.W_K) + attn.b_K
+    value = torch.einsum("pd,hde->phe", own, attn.W_V) + attn.b_V
+    position = torch.arange(keys.shape[1])
+    here = (position == at[:, None])[..., None, None]
+    keys, kept = torch.where(here, key[:, None], keys), torch.where(here, value[:, None], kept)
+    scores = torch.einsum("phe,pkhe->phk", query, keys) / attn.attn_scale
+    weight = scores.masked_fill((position > at[:, None])[:, None], -torch.inf).softmax(-1)
+    return torch.einsum("phk,pkhe->phe", weight, kept)
 
 
 @dataclass(frozen=True)

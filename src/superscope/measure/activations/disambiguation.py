@@ -15,7 +15,7 @@ of ANY wrong token exist, whether or not a neuron pushes it; and shares of a gap
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,13 +113,17 @@ def direction(model: LanguageModel, tokens: np.ndarray) -> tuple[Tensor, float]:
 
 def scale(site: Site) -> Tensor:
     """(n,) what the final LayerNorm divides by."""
-    cfg: Any = site.model.hooked.cfg
-    stream = site.stream()
+    return scale_of(site.model, site.stream())
+
+
+def scale_of(model: LanguageModel, stream: Tensor) -> Tensor:
+    """(...) what a LayerNorm of this model divides a stream (..., d) by."""
+    cfg: Any = model.hooked.cfg
     if cfg.normalization_type is None:
-        return torch.ones(len(stream))
+        return torch.ones(stream.shape[:-1])
     if cfg.normalization_type.startswith("LN"):
-        stream = stream - stream.mean(dim=1, keepdim=True)
-    return (stream.square().mean(dim=1) + cfg.eps).sqrt()
+        stream = stream - stream.mean(dim=-1, keepdim=True)
+    return (stream.square().mean(dim=-1) + cfg.eps).sqrt()
 
 
 @torch.inference_mode()
@@ -173,9 +177,15 @@ def raises(site: Site, neuron: int) -> np.ndarray:
 def alike(site: Site, chosen: np.ndarray, means: Tensor, neuron: int, rng: np.random.Generator, nearest: int = 8) -> np.ndarray:
     """For each chosen neuron another one drawn from the `nearest` in output norm and activity at this site, all different."""
     traits = torch.stack([site.out.norm(dim=1), (site.values - means).abs().mean(dim=0)], dim=1).clamp_min(1e-9).log()
+    return nearby(traits, chosen, [*chosen, neuron], rng, nearest)
+
+
+def nearby(traits: Tensor, chosen: np.ndarray, banned: Sequence[int], rng: np.random.Generator, nearest: int = 8) -> np.ndarray:
+    """For each chosen unit another one, not `banned`, drawn from the `nearest` in standardised traits (unit, trait); all
+    different."""
     scaled = ((traits - traits.mean(dim=0)) / traits.std(dim=0).clamp_min(1e-9)).numpy()
     taken = np.zeros(len(scaled), dtype=bool)
-    taken[[*chosen, neuron]] = True
+    taken[list(banned)] = True
     out = []
     for one in chosen:
         far = np.where(taken, np.inf, np.linalg.norm(scaled - scaled[one], axis=1))
@@ -300,16 +310,37 @@ def _plain(model: LanguageModel) -> Any:
     return block
 
 
+def readers(heard: Tensor) -> Callable[[np.ndarray], Tensor]:
+    """From what a layer hears (n, d), a function of (n,) bool that gives the direction (d,) of the linear discriminant: 1 on
+    those tokens and 0 on all, on the average."""
+    middle = heard.mean(dim=0)
+    inverse = torch.linalg.inv(torch.cov(heard.T) + 1e-4 * torch.eye(heard.shape[1]))
+
+    def reader(on: np.ndarray) -> Tensor:
+        away = heard[torch.from_numpy(on)].mean(dim=0) - middle
+        weights = inverse @ away
+        return weights / float(weights @ away)
+
+    return reader
+
+
+def writer(model: LanguageModel, which: np.ndarray, every: np.ndarray, sigma: float) -> Tensor:
+    """(d,) that raises the mean logit of the tokens by one against that of the others in `every`, at a scale `sigma`."""
+    reads = direction(model, which)[0] - direction(model, np.setdiff1d(every, which))[0]
+    return reads * sigma / float(reads @ reads)
+
+
 def plant(
     site: Site,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     tokens: Sequence[tuple[np.ndarray, np.ndarray]],
     push: float,
     strengths: Sequence[float] = (1.0, 0.6),
+    quieter: float = 0.7,
 ) -> Planted:
     """In place of the idlest neurons of the last layer: for each of `pairs`, two (n,) bool over the site's tokens, a neuron
-    that reads both (the second at .7 of the first) and raises the token sets of both by about `push` nats where it fires on the
-    first; and for either set opposers of unequal `strengths` that read the other concept alone and take off `push` in all.
+    that reads both (the second at `quieter` of the first) and raises the token sets of both by about `push` nats where it fires
+    on the first; and for either set opposers of unequal `strengths` that read the other concept alone and take off `push`.
 
     Read is the direction of a linear discriminant of the layer's normalised input; written is what tells the token set from
     tokens as frequent, so that no other common token is moved.
@@ -319,23 +350,13 @@ def plant(
         heard = block.ln2((sum(site.streams.values()) - block.mlp.b_out)[:, None])[:, 0]
     sigma = float(scale(site).mean())
     idle = torch.argsort((site.values - site.values.mean(dim=0)).abs().mean(dim=0) * site.out.norm(dim=1)).tolist()
-    middle = heard.mean(dim=0)
-    inverse = torch.linalg.inv(torch.cov(heard.T) + 1e-4 * torch.eye(heard.shape[1]))
     hooked = copy.deepcopy(model.hooked)
     mlp: Any = hooked.blocks[model.n_layers - 1].mlp
-
-    def reader(on: np.ndarray) -> Tensor:
-        """(d,) 1 on the concept and 0 on all tokens, on the average."""
-        away = heard[torch.from_numpy(on)].mean(dim=0) - middle
-        weights = inverse @ away
-        return weights / float(weights @ away)
-
+    middle, reader = heard.mean(dim=0), readers(heard)
     every = np.concatenate([np.concatenate(both) for both in tokens])
 
     def writes(which: np.ndarray) -> Tensor:
-        """(d,) that raises the mean logit of the tokens by one against that of all other token sets, at a typical scale."""
-        reads = direction(model, which)[0] - direction(model, np.setdiff1d(every, which))[0]
-        return reads * sigma / float(reads @ reads)
+        return writer(model, which, every, sigma)
 
     gain, threshold = 4.0, 1.5  # on the concept 2.5, elsewhere silent
     full = float(mlp.act_fn(torch.tensor([gain - threshold])))
@@ -344,7 +365,7 @@ def plant(
     with torch.no_grad():
         for (first, second), (of_first, of_second) in zip(pairs, tokens, strict=True):
             one, other = reader(first), reader(second)
-            plan = [(one + 0.7 * other, writes(of_first) + writes(of_second))]
+            plan = [(one + quieter * other, writes(of_first) + writes(of_second))]
             plan += [(one, -part * writes(of_second)) for part in share]
             plan += [(other, -part * writes(of_first)) for part in share]
             places = [idle.pop(0) for _ in plan]
