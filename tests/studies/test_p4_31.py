@@ -24,7 +24,7 @@ def found(tmp_path_factory):
 def test_a_tiny_run(found):
     assert {claim.estimate.n for claim in found.claims} == {3}
     by = {claim.id: claim for claim in found.claims}
-    for name in ("sparse", "dense", "privileged", "learned"):
+    for name in ("sparse", "dense", "privileged", "specific"):
         assert by[name].plant.estimate.against(by[name].rule) == "inside", name
         assert by[name].null.estimate.against(by[name].rule) != "inside", name
     each = found.tables["features"]
@@ -39,9 +39,9 @@ def test_a_tiny_run(found):
 
 
 def test_every_sentence_fits():
-    trained = pd.DataFrame({"carriers": [123.4, 56.7], "gone": [12.3, 45.6]})
+    each = pd.DataFrame({"arm": study.TRAINED, "feature": labelled.FEATURES, "carriers": [6.3, 20.1, 41.5, 430.2, 76.8]})
     for verdicts in itertools.product((True, False), repeat=3):
-        study.in_short(dict(zip(("sparse", "dense", "unused"), verdicts, strict=True)), trained)
+        study.in_short(dict(zip(("sparse", "dense", "unused"), verdicts, strict=True)), each)
 
 
 def test_no_feature_fails_the_gate(tmp_path, monkeypatch):

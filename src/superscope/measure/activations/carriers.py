@@ -261,30 +261,38 @@ def gone(
 
 def plant(
     site: Site, weights: np.ndarray, strengths: np.ndarray, size: float, rng: np.random.Generator, idle: bool = False,
-    loose: bool = False,
+    loose: bool = False, first: int = 0,
 ) -> Site:  # fmt: skip
     """The feature on neurons of the given strengths (d,), below 0 for those that work against it, and on nothing else:
     detection falls by `size` nats, within a tenth (or what 30 steps reach), when all neurons are replaced by their mean.
 
     With the feature a neuron is raised by the size of its strength times its spread, give or take a fifth of that, and it
     writes, in proportion to its strength, the direction that raises the weighted logit, in place of what it wrote along it.
-    Else all neurons hold what they hold at the matched token, and go on writing what they write. idle: the chosen ones do no
-    other work: they hold a hundredth of their spread about their mean, and write nothing else. loose: others hold what they
-    hold at some other token without the feature, so that they differ by chance.
+    Else all neurons hold what they hold at the matched token, and go on writing what they write. idle: the chosen ones do
+    little other work: they hold a fifth of their spread about their mean, and write a fifth of what else they wrote. loose:
+    others hold what they hold at tokens without the feature drawn with replacement, so that they differ by chance; those of the
+    `first` pairs, on which all is chosen, are drawn among these, and the others among the others.
     """
     without = site.values[~site.on]
-    matched = np.concatenate([without[rng.permutation(len(without))] if loose else without, without])
+    n, drawn = len(without), np.arange(len(without))
+    if loose:
+        drawn = (
+            np.concatenate([rng.integers(first, size=first), rng.integers(first, n, size=n - first)])
+            if first
+            else rng.integers(n, size=n)
+        )
+    matched = np.concatenate([without[drawn], without])
     spread = np.maximum(matched.std(axis=0), 1e-6)
     chosen = strengths != 0
     if idle:
-        matched[:, chosen] = (matched.mean(axis=0) + (matched - matched.mean(axis=0)) / 100)[:, chosen]
+        matched[:, chosen] = (matched.mean(axis=0) + (matched - matched.mean(axis=0)) / 5)[:, chosen]
     values = matched.copy()
     raised = np.abs(strengths) * spread * (1 + 0.2 * rng.standard_normal((int(site.on.sum()), len(strengths))))
     values[site.on] += raised.astype(values.dtype)
     direction = site.along(weights)
     rows = torch.from_numpy(chosen)
     out = site.out.clone()
-    out[rows] = 0.0 if idle else out[rows] - (out[rows] @ direction)[:, None] * direction
+    out[rows] = (out[rows] - (out[rows] @ direction)[:, None] * direction) / (5 if idle else 1)
     written = torch.from_numpy(strengths / spread).float()[:, None] * direction
     scale = float(size / (strengths * np.abs(strengths)).sum())
     made = site
