@@ -473,18 +473,19 @@ def ratio(pushes: Sequence[tuple[float, float]]) -> float:
 
 def figures(table: pd.DataFrame) -> list[Figure]:
     """Direct and mediated effect in either sense; what cutting mediators does."""
-    shown = table[table.arm.isin([TRAINED, GATED, ALONE]) & table["index"].notna()].to_dict("records")
-    bars = plots.figure(height=480, barmode="relative", yaxis_title="effect on the sense's tokens, nats of logit")
-    names = [f"{row['model']}<br>{row['arm']}: {sense}" for row in shown for sense in ("right", "wrong")]
+    shown = table[table.arm.isin([TRAINED, GATED, ALONE]) & table["index"].notna()]
+    bars = plots.figure(height=420, barmode="relative", yaxis_title="effect, nats of logit")
+    mean = shown.groupby(["name", "arm"], sort=False).mean(numeric_only=True)
+    names = [f"{arm}: {sense}<br>{name}" for name, arm in mean.index for sense in ("right", "wrong")]
     for part in ("direct", "heads", "neurons"):
-        bars.add_bar(x=names, y=[row[f"{sense} {part}"] for row in shown for sense in ("right", "wrong")], name=part)
+        bars.add_bar(x=names, y=mean[[f"right {part}", f"wrong {part}"]].to_numpy().ravel(), name=part)
     rises = plots.figure(height=400, xaxis_title="mediators deaf to the neuron", yaxis_title="rise of the wrong tokens, nats")
-    for row in (one for one in shown if one["arm"] == TRAINED):
+    for row in shown[shown.arm == TRAINED].to_dict("records"):
         for name, label in (("cut", "strongest alone"), ("worst", "worst together"), ("cut alike", "alike")):
             rises.add_scatter(x=list(SIZES), y=[row[f"{name} {k}"] for k in SIZES], mode="lines+markers",
                               name=f"{row['model']}: {label}")  # fmt: skip
     return [
         Figure("paths", bars, "What the neuron's step does to a sense's tokens, directly and through the last layer, where the "
-               "sense is right and where it is wrong."),
+               "sense is right and where it is wrong; mean of models."),
         Figure("cuts", rises, "Rise of the wrong sense's tokens when mediators no longer hear the neuron."),
     ]  # fmt: skip

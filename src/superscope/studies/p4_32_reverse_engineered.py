@@ -514,7 +514,9 @@ def figures(each: dict[str, pd.DataFrame], trained: pd.DataFrame) -> list[Figure
             ladder.add_scatter(x=order, y=mean.loc[feature, order], name=f"{feature}, {arm}", mode="lines+markers",
                                marker_symbol=symbol, line_dash="solid" if arm == TRAINED else "dot")  # fmt: skip
     who = plots.figure(height=340, barmode="relative", yaxis_title="nats of the detection")
-    mean = reads.groupby(["read from", "feature"], sort=False)["nats"].mean().unstack()
+    joint = reads.assign(source=reads["read from"].replace({"token": "token and position", "position": "token and position"}))
+    mean = joint.groupby(["model", "source", "feature"], sort=False)["nats"].sum()
+    mean = mean.groupby(level=["source", "feature"], sort=False).mean().unstack()
     for name in mean.index:
         who.add_bar(x=mean.columns, y=mean.loc[name], name=name)
     book = plots.figure(height=360, barmode="group", yaxis_title="nats of the feature's next tokens")

@@ -422,7 +422,9 @@ def figures(table: pd.DataFrame) -> list[Figure]:
     kinds, paths, each = (unfolded(table, column) for column in ("kinds", "paths", "each"))
     scatter = plots.figure(height=440, xaxis_title="AUC on other documents", yaxis_title="detection moved, over random")
     for (arm, kind), part in kinds[kinds.arm.isin([TRAINED, IDLE])].groupby(["arm", "kind"], sort=False) if len(kinds) else ():
-        scatter.add_scatter(x=part["AUC"], y=part["over random"], mode="markers", name=f"{kind}, {arm}", text=part["feature"])
+        mark = {"symbol": "circle" if arm == TRAINED else "x", "color": plots.PALETTE[KINDS.index(kind)]}
+        scatter.add_scatter(x=part["AUC"], y=part["over random"], mode="markers", name=f"{kind}, {arm}", text=part["feature"],
+                            marker=mark)  # fmt: skip
     made = [Figure("cause", scatter, "A good probe that does nothing: right and low. Every kind, feature and model.")]
     if len(paths):
         some = paths[(paths.arm == TRAINED) & (paths.model == table.model.iloc[0])]
