@@ -77,6 +77,7 @@ THREE, THIRTY, ALL = "planted on three", "planted on thirty", "planted on all"
 COPIED, IDLE = "planted on three, copied unused", "planted on thirty that do little else"
 LOOSE = "planted on three, others by chance"
 RANKINGS = ("difference of means", "probe", "attribution", "dictionary row")
+CONTEXT, LARGE = 256, 3  # tokens of a row at most; rows of a published model a feature and half
 LET_GO = "carriers, norm let go"
 LEAST = 0.5  # nats that all neurons together must carry
 
@@ -199,8 +200,10 @@ def in_short(supported: dict[str, bool], each: pd.DataFrame) -> str:
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:
     """One row per arm of one model."""
     rng = lab.rng(f"4.31 {model.name}")
+    if model.origin == "published":  # a hundred times as many parameters: as many rows as a few minutes allow
+        config = replace(config, rows=min(config.rows, LARGE), generic=min(config.generic, LARGE))
     split = lms.corpus.sample(model.tokenizer)
-    rows, first = labelled.text_of(split, model.n_ctx, config.rows, config.generic, rng)
+    rows, first = labelled.text_of(split, min(model.n_ctx, CONTEXT), config.rows, config.generic, rng)
     found = list(labelled.cases(model, split, rows, first, config.fit, config.test, rng))
     kept = [one for one in found if size(one[0].parts[0], one[0].weights) >= LEAST]
     real = [case for case, *_ in kept]
