@@ -172,3 +172,51 @@ def test_refitting_on_the_same_rows_is_the_same_probe_and_given_parts_are_used()
         assert again @ found[kind].direction == pytest.approx(1, abs=1e-6)
     with pytest.raises(ValueError, match="k-sparse"):
         battery.refit(found["k-sparse"], h, truth, parts.fit)
+
+
+def complementary(seed: int = 0, n: int = 3000, d: int = 60):
+    """Twelve units that say the same, louder than five that do not; and a reader under the noise of another unit."""
+    rng = np.random.default_rng(seed)
+    truth, document = rng.random(n) < 0.3, np.repeat(np.arange(n // 20), 20)
+    twins, under = rng.standard_normal((2, n, d))
+    twins[:, :12] = rng.standard_normal((n, 1)) + 0.2 * twins[:, :12] + 2.1 * truth[:, None]
+    twins[:, 12:17] += 1.6 * truth[:, None]
+    under[:, 0] = 0.62 * truth + under[:, 1] + 0.14 * under[:, 0]
+    return twins, under, truth, battery.split_documents(document, truth), document
+
+
+def test_few_units_that_complement_each_other_are_found_among_twins_and_under_noise():
+    twins, under, truth, parts, document = complementary()
+    for h, by_means in ((twins, 0.97), (under, 0.8)):
+        k = 10 if h is twins else 2
+        plain = battery.battery(h, truth, document, k=k, kinds=("k-sparse",), parts=parts)["k-sparse"]
+        found = battery.sparse(h, truth, parts, k)
+        assert plain.auc < by_means < 0.99 < found.auc
+        assert np.count_nonzero(found.direction) <= k
+    assert set(battery.forward(under[parts.fit], truth[parts.fit], 2)) == {0, 1}
+
+
+def test_few_units_of_permuted_labels_are_at_chance():
+    twins, _, truth, _, document = complementary(1)
+    shuffled = battery.permuted(truth, document, np.random.default_rng(0))
+    found = battery.sparse(twins, shuffled, battery.split_documents(document, shuffled), 10)
+    assert found.auc == pytest.approx(0.5, abs=0.08)
+
+
+def test_forward_selection_is_that_of_least_squares_fitted_anew():
+    rng = np.random.default_rng(3)
+    z, truth = rng.standard_normal((300, 9)), rng.random(300) < 0.3
+    z[:, :4] += truth[:, None] * np.array([0.9, 0.5, 0.7, 0.3])
+    z[:, 4] = z[:, 0] + 0.3 * z[:, 4]
+    z[:, 5] = z[:, 0]  # says nothing new
+    root = np.sqrt(np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum()))
+    slow: list[int] = []
+    for _ in range(5):
+        errors = []
+        for unit in range(9):
+            design = np.column_stack([np.ones(300), z[:, [*slow, unit]]]) * root[:, None]
+            target = np.where(truth, 1.0, -1.0) * root
+            errors.append(np.inf if unit in slow else ((target - design @ np.linalg.pinv(design) @ target) ** 2).sum())
+        slow.append(int(np.argmin(errors)))
+    assert battery.forward(z, truth, 5).tolist() == slow
+    assert len(battery.forward(z[:, [0, 5]], truth, 2)) == 1

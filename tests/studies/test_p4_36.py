@@ -8,14 +8,20 @@ import pytest
 
 from superscope import studies
 from superscope.lms.reading.planted import Concept
+from superscope.measure.activations import probe_battery
+from superscope.measure.activations.probes import auc
 from superscope.studies import p4_36_probe_or_neuron as study
 
 
 def noise(n: int = 1500, d: int = 60, seed: int = 0, rate: float = 0.05) -> study.Sample:
     rng = np.random.default_rng(seed)
     truth = rng.random(n) < 0.25
-    return study.Sample("made up", rng.standard_normal((n, d)), truth, np.repeat(np.arange(n // 30), 30),
-                        rng.integers(9, size=n), rate, 0, rng.standard_normal(30_000), rng.random(30_000) < rate)  # fmt: skip
+    document, token = np.repeat(np.arange(n // 30), 30), rng.integers(9, size=n)
+    parts = probe_battery.split_documents(document, truth)
+    return study.Sample(
+        "made up", rng.standard_normal((n, d)).astype(np.float32), truth, document, token, parts, np.zeros(n, dtype=bool),
+        study.by_token(token, truth, ~parts.judge), rate, 0, rng.standard_normal(30_000), rng.random(30_000) < rate,
+    )  # fmt: skip
 
 
 def test_ranges_by_hand():
@@ -27,14 +33,14 @@ def test_ranges_by_hand():
     assert study.ranges(scores, truth, 0.01)[1][1] == pytest.approx(0.01 / (0.01 + 0.99 / 2))  # rarer in the text
     assert study.recall_at((recall, precision, f1), 0.6) == 1
     assert study.recall_at((recall, precision, f1), 1.1) == 0
+    assert study.f1_of(0.5, 0.1, 0.2) == pytest.approx(2 * 0.1 / (0.1 + 0.08 + 0.2))  # found, false, true
 
 
 def test_a_token_reader_learns_from_the_fitting_documents_alone():
-    sample = noise()
-    fit = np.arange(1500) < 900
-    by = study.by_token(study.replace(sample, truth=sample.token < 3), fit)
-    assert by[sample.token < 3].min() > 0.9
-    assert by[sample.token >= 3].max() < 0.1
+    token = np.random.default_rng(0).integers(9, size=1500)
+    by = study.by_token(token, token < 3, np.arange(1500) < 900)
+    assert by[token < 3].min() > 0.9
+    assert by[token >= 3].max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -43,38 +49,91 @@ def test_a_token_reader_learns_from_the_fitting_documents_alone():
         (study.ONE, "one neuron"),
         (study.FIVE, "two to ten"),
         (study.ALL, "more"),
-        (study.MIXED, "one neuron"),
-        (study.EVEN, "one neuron"),
+        (study.TWINS, "two to ten"),
+        (study.UNDER, "two to ten"),
+        (study.HALF, None),
     ],
 )
 def test_planted_features_get_their_class(arm, kind):
     rng = np.random.default_rng(1)
     made = study.plant(noise(3000, 200), arm, rng)
-    found = study.measured(made, study.Config(draws=30), rng, turned=True)
-    assert found["class"] == kind
-    if arm in (study.ONE, study.MIXED, study.EVEN):
-        assert found["best"] == found["looks like"]
+    found = study.measured(made, study.Config(draws=30), rng, ("ten", "without", "turned"))
+    if kind:
+        assert found["class"] == kind
+    if arm == study.ONE:
+        assert found["same"]
+        assert abs(found["short of that"]) < 0.01
         assert found["lost"] > 0.2  # nowhere else
         assert found["over random"] > 0.2
-    if arm == study.MIXED:
-        assert found["fall"] > 0.2
-    if arm in (study.ONE, study.EVEN):
-        assert abs(found["fall"]) < 0.1
+    if arm == study.HALF:
+        assert found["short of that"] > 0.1
+        assert not found["same"]
+    if arm in (study.TWINS, study.UNDER):
+        assert found["ten"] > 0.98
     if arm == study.ALL:
         assert found["lost"] < 0.01
-        assert abs(found["random neuron"] - 0.55) < 0.08
+        assert found["random neuron"] == pytest.approx(0.55, abs=0.08)
+
+
+@pytest.mark.parametrize("rate", [0.004, 0.02, 0.08])
+def test_precision_falls_beyond_noise_where_the_middle_is_shared(rate):
+    found: dict[str, list[tuple[float, float]]] = {study.NOISY: [], study.MIXED: [], study.ONE: []}
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(60_000) < rate
+        for arm, falls in found.items():
+            falls.append(study.fall(study.fired(truth, rate, arm, rng), truth))
+    fell, beyond = (dict(zip(found, np.mean(list(found.values()), axis=1)[:, i], strict=True)) for i in (0, 1))
+    assert fell[study.NOISY] > 0.1  # noise alone makes it fall
+    assert abs(beyond[study.NOISY]) < 0.08
+    assert abs(beyond[study.ONE]) < 0.08
+    assert beyond[study.MIXED] > 0.2
+
+
+def test_rare_features_need_many_negatives():
+    sample = noise(rate=0.05)
+    count = (sample.parts.judge & ~sample.truth).sum()
+    assert study.resolved(sample)
+    assert study.resolved(study.replace(sample, rate=12.1 / count))  # three false alarms at a quarter of the rate
+    rare = study.replace(sample, rate=11.9 / count)
+    assert not study.resolved(rare)
+    assert np.isnan(study.measured(rare, study.Config(), np.random.default_rng(0), ())["found"])
 
 
 def test_a_probe_of_nothing_reads_nothing_and_one_of_something_does():
     sample = noise()
     assert study.area(sample, study.dense(sample)) == pytest.approx(0.5, abs=0.1)
     assert study.chance(sample, np.random.default_rng(0)) < 0.65
-    lifted = study.replace(sample, h=sample.h + 0.3 * sample.truth[:, None])
+    assert study.nothing_read(sample, np.random.default_rng(0)) == pytest.approx(0.5, abs=0.12)
+    lifted = study.replace(sample, h=sample.h + np.float32(0.3) * sample.truth[:, None])
     assert study.area(lifted, study.dense(lifted)) > 0.9
-    low, high = study.bootstrap(
-        lifted.h[:, 0], lifted.h[:, 1], sample.truth, sample.document, 50, np.random.default_rng(0)
-    )  # fmt: skip
-    assert low < 0 < high
+
+
+def test_the_bootstrap_is_that_of_documents_drawn_again():
+    sample, rng = noise(), np.random.default_rng(0)
+    one, other = np.round(sample.h[:, 0] + sample.truth), sample.h[:, 1]  # with ties
+    found = study.bootstrap(one, other, sample.truth, sample.document, 50, rng)
+    rng, slow = np.random.default_rng(0), []
+    names = np.unique(sample.document)
+    for _ in range(50):
+        rows = np.concatenate([np.flatnonzero(sample.document == i) for i in rng.integers(len(names), size=len(names))])
+        slow.append(np.subtract(*auc(np.column_stack([one, other])[rows], sample.truth[rows][:, None].repeat(2, axis=1))))
+    assert found == pytest.approx(tuple(np.quantile(slow, (0.05, 0.95))))
+
+
+def test_f1_is_that_at_the_rate_in_the_text():
+    sample, rng = noise(6000), np.random.default_rng(5)
+    alarms = ~sample.truth & (rng.random(6000) < 0.05)
+    units = np.column_stack([sample.truth | alarms, rng.random((6000, 3)) < 0.1]).astype(float)
+    assert study.best_f1(sample, units) == pytest.approx(2 * 0.05 / (0.05 + 0.95 * 0.05 + 0.05), abs=0.06)
+    assert study.best_f1(study.replace(sample, rate=0.5), units) > 0.95
+
+
+def test_labels_of_types_and_labels_that_are_no_tokens():
+    sample, rng = noise(rate=0.05), np.random.default_rng(0)
+    made = study.untyped(sample, rng)
+    assert made.sum() == sample.marked.sum()
+    assert (made & sample.marked).sum() == pytest.approx(0.8 * sample.marked.sum(), abs=1)
 
 
 def test_a_neuron_looks_like_the_rarest_concept_that_holds_its_top():
@@ -91,18 +150,21 @@ def test_a_neuron_looks_like_the_rarest_concept_that_holds_its_top():
     assert {(one.name, neuron) for one, neuron in alike} == {("rare", 0), ("wide", 1)}
 
 
-def test_every_sentence_fits():
-    each = pd.DataFrame({"class": [*study.CLASSES, "more", "more", "more", "more"]})
-    for verdicts in itertools.product((True, False), repeat=2):
-        study.in_short(dict(zip(("flattered", "elsewhere"), verdicts, strict=True)), each)
+@pytest.mark.parametrize("settled", [0, 1, 3])
+def test_every_sentence_fits_and_counts_the_settled_alone(settled):
+    each = pd.DataFrame({"class": [*study.CLASSES, "more", "more"], "settled": [i < settled for i in range(5)]})
+    for verdicts in itertools.product(("supported", "refuted", "undecided"), repeat=2):
+        said = study.in_short(dict(zip(("that", "elsewhere"), verdicts, strict=True)), each)
+        assert ("100 %" in said) == (settled == 1)
+        assert ("33 %" in said) == (settled == 3)
 
 
 def test_a_tiny_run(tmp_path):
-    options = {"rows": 24, "features": 2, "planted": 2, "tokens": 120, "others": 500, "draws": 5}
+    options = {"rows": 24, "features": 1, "planted": 1, "tokens": 120, "others": 400, "spare": 100, "judged": 800, "draws": 2}
     found = studies.get("4.36").run(out=tmp_path, **options)
     assert {claim.estimate.n for claim in found.claims} == {3}
     by = {claim.id: claim for claim in found.claims}
-    for name in ("short", "elsewhere", "privileged-deep"):
+    for name in ("that", "short", "elsewhere", "privileged-deep"):
         assert by[name].plant.estimate.against(by[name].rule) == "inside", name
     each = found.tables["features"]
     real = each[each.arm.isin([study.TRAINED, study.DEEP])]
