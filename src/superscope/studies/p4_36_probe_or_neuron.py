@@ -64,6 +64,7 @@ NOISY, MIXED = "one neuron and Gaussian noise", "planted on one that fires for m
 TYPES, CONTEXT = "a property of token types", "planted, a fifth of it no token's"
 TURNED, PERMUTED = "random directions", "permuted labels"
 BLANK, LATENT = "random directions of the output", "planted latent"
+FEWEST = 30  # tokens with the feature in each part of the documents: with fewer two planted neurons were not found
 TOP, LOOKS = 50, 0.8
 NEAR = 0.01
 PRECISION, ALARMS = 0.8, 3  # judged at this precision where as many false alarms are expected among the tokens for judging
@@ -306,13 +307,13 @@ def looking_alike(values: np.ndarray, known: list[planted.Concept], place: np.nd
 
 def drawn(text: Text, name: str, where: np.ndarray, looks: int, config: Config, rng: np.random.Generator) -> Sample | None:
     """A sample for a feature, `where` (N,) bool; nothing where the text has too little of it."""
-    if len(np.unique(text.document[where])) < 12 or where.sum() < 60:
+    if len(np.unique(text.document[where])) < 12 or where.sum() < 5 * FEWEST:
         return None
     try:
         dealt = probe_battery.split_documents(text.document, where)
     except ValueError:
         return None
-    if min((where & dealt.fit).sum(), (where & dealt.judge).sum()) < 10:
+    if min((where & part).sum() for part in (dealt.fit, dealt.choose, dealt.judge)) < FEWEST:
         return None
     learn = dealt.fit | dealt.choose
     off = rng.permutation(np.flatnonzero(~where & learn))
