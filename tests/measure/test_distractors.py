@@ -50,11 +50,15 @@ def test_the_distractors_change_is_added(world):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_planted_interference_is_told_apart(world, seed):
-    _, read, _, parts = world
+    model, read, _, parts = world
+    rng = np.random.default_rng([seed, 1])
+    shift = [torch.from_numpy(rng.normal(size=128).astype(np.float32)) for _ in range(2)]
+    heard = [lookups.heard(model, one.stream()) for one in parts]
+    heard[1], heard[2], heard[3] = heard[1] + shift[0], heard[2] + shift[1], heard[3] + shift[0] + shift[1]
     cells, up = [distractors.cell(read, one) for one in parts], np.random.default_rng(seed).normal(size=4)
 
     def summary(threshold, answered):
-        made = distractors.plant(cells, up, threshold, answered, np.random.default_rng(seed))
+        made = distractors.plant(cells, heard, up, threshold, answered, np.random.default_rng(seed))
         return distractors.summary([distractors.ledger(made, np.abs(up))])
 
     shut, straight, taken_back = summary(3.0, 0.0), summary(-2.0, 0.0), summary(-2.0, 0.85)

@@ -48,7 +48,7 @@ def test_odds_are_those_of_the_model(model, texts):
 
     said = model.hooked.run_with_hooks(torch.from_numpy(texts), fwd_hooks=[("blocks.0.mlp.hook_post", hold)])
     p = said[:, -1].softmax(dim=-1)[:, tokens].sum(dim=1).detach().numpy()
-    np.testing.assert_allclose(at.odds(tokens, (7, 0.3)), np.log(p / (1 - p)), atol=1e-3)
+    np.testing.assert_allclose(at.odds(tokens, {7: 0.3}), np.log(p / (1 - p)), atol=1e-3)
 
 
 def test_words_are_put_in_and_the_far_end_falls_off():

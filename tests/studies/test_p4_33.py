@@ -53,8 +53,8 @@ def test_correlation_beyond_main_effects():
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided"])
 def test_every_sentence_fits(verdict):
-    trained = pd.DataFrame({"success": [0.123, 0.456], "share": [0.123, -0.456]})
-    study.in_short({"transfers": verdict, "gone": "undecided"}, trained)
+    trained = pd.DataFrame({"success": [0.123, 0.456], "success matched": [0.123, 0.456]})
+    study.in_short({"gone": verdict}, trained)
     assert "No answer" in study.in_short({"gone": "gate failed"}, trained)
 
 

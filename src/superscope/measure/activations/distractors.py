@@ -12,8 +12,9 @@ real": 1).
 
 Why (Elhage et al. 2022, toy models, on interference): a threshold removes an error that comes alone, as it is smaller than a
 feature; but a feature that is on has used the threshold up, and the same error then goes through whole. Planted (`plant`):
-carriers below threshold, carriers that are linear, and others that take the error back. Misleads: the strongest distractor is
-chosen among concepts that are labelled; and what follows a distractor may rightly be what follows the feature: leave such out.
+carriers that read a real stream below a threshold or linearly, and others that take the error back. Misleads: the strongest
+distractors are chosen among labelled concepts; what follows a distractor may rightly be what follows the feature: leave
+those out; and the LayerNorm shrinks what is added, so that two at once come out smaller than their sum.
 """
 
 from __future__ import annotations
@@ -152,29 +153,33 @@ def summary(ledgers: Sequence[dict[str, dict[str, float]]]) -> dict[str, float]:
 
 
 def plant(
-    cells: Sequence[Cell], up: np.ndarray, threshold: float, answered: float, rng: np.random.Generator, strength: float = 0.6,
-    noise: float = 0.5,
+    cells: Sequence[Cell], heard: Sequence[Tensor], up: np.ndarray, threshold: float, answered: float, rng: np.random.Generator,
+    strength: float = 0.6, noise: float = 0.3,
 ) -> list[Cell]:  # fmt: skip
     """Cells (neither, feature, distractor, both) of carriers, each writing the size of `up`, that read the feature at 4 and the
-    distractor at `strength` of it, times unequal gains, with noise, and are silent below `threshold` (GELU). The rest of the
-    model does not tell the cells apart, but for other neurons that take back `answered` of what linear carriers would say of
-    the distractor, as unevenly."""
-    neither, feature, distractor, both = cells
+    distractor at `strength` of it from what the layer hears, heard (n, d) of each cell, times unequal gains, with noise, and
+    are silent below `threshold` (GELU). They read along the least noise inside the first three cells. The rest of the model
+    does not tell the cells apart, but for other neurons that take back `answered` of what linear carriers would say of the
+    distractor, as unevenly."""
+    middle = heard[0].mean(dim=0)
+    steps = torch.stack([one.mean(dim=0) - middle for one in heard[1:3]], dim=1)  # (d, 2)
+    inside = torch.cat([one - one.mean(dim=0) for one in heard[:3]])
+    away = torch.linalg.solve(torch.cov(inside.T) + 1e-2 * inside.var() * torch.eye(len(middle)), steps)
+    reads = away @ torch.linalg.solve(steps.T @ away, torch.tensor([1.0, strength]))
     gains = np.exp(0.3 * rng.standard_normal(len(up)))
     signal = 4 * float(gains @ np.abs(up))
 
-    def made(real: Cell, on: float, off: float, rest: Cell) -> Cell:
-        n = len(real.pre)
-        loud = gains * (4 * on * rng.uniform(0.7, 1.3, (n, 1)) + 4 * strength * off * rng.uniform(0.7, 1.3, (n, 1)))
+    def made(real: Cell, at: Tensor, off: float) -> Cell:
+        n = len(at)
+        loud = 4 * gains * ((at - middle) @ reads).numpy()[:, None]
         pre = loud + noise * rng.standard_normal((n, len(up))) - threshold
         post = torch.nn.functional.gelu(torch.from_numpy(pre)).numpy()
-        some = rng.integers(len(rest.mass), size=n)
-        parts = {name: values[some].copy() for name, values in rest.rest.items()}
+        some = rng.integers(len(cells[0].mass), size=n)
+        parts = {name: values[some].copy() for name, values in cells[0].rest.items()}
         parts[NEURONS] = parts[NEURONS] - answered * strength * off * signal * rng.uniform(0.6, 1.4, n)
         return Cell(pre, post, parts, np.full(n, np.nan))
 
-    return [made(neither, 0, 0, neither), made(feature, 1, 0, neither), made(distractor, 0, 1, neither),
-            made(both, 1, 1, neither)]  # fmt: skip
+    return [made(cell, at, off) for cell, at, off in zip(cells, heard, (0, 0, 1, 1), strict=True)]
 
 
 def straightened(read: Readout, neither: Cell) -> Callable[[Tensor, Tensor], Tensor]:

@@ -17,7 +17,7 @@ along interfering features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +44,12 @@ class Ends:
     values: Tensor
 
     @torch.inference_mode()
-    def odds(self, tokens: np.ndarray, held: tuple[int, float] | None = None) -> np.ndarray:
-        """(n,) log odds that one of `tokens` is next (a probability has a ceiling); held: a neuron and the value it is held at."""
+    def odds(self, tokens: np.ndarray, held: Mapping[int, float] | None = None) -> np.ndarray:
+        """(n,) log odds that one of `tokens` is next (a probability has a ceiling); held: neuron -> value it is held at."""
         values = self.values
-        if held is not None:
+        if held:
             values = values.clone()
-            values[:, held[0]] = held[1]
+            values[:, list(held)] = torch.tensor(list(held.values()), dtype=values.dtype)
         return _odds(self.model, self.middle, values, tokens).numpy()
 
 
@@ -172,7 +172,7 @@ def loudness(neuron: int) -> Callable[[Ends], np.ndarray]:
 
 
 def gains(
-    model: LanguageModel, texts: np.ndarray, found: Found, tokens: np.ndarray, held: tuple[int, float] | None = None
+    model: LanguageModel, texts: np.ndarray, found: Found, tokens: np.ndarray, held: Mapping[int, float] | None = None
 ) -> np.ndarray:
     """(n,) nats of log odds by which the insertion makes `tokens` likelier; held: as in `Ends.odds`, before and after."""
     return ends(model, found.texts).odds(tokens, held) - ends(model, texts).odds(tokens, held)

@@ -38,7 +38,7 @@ def marks(split: Split, place: np.ndarray) -> dict[str, tuple[np.ndarray, np.nda
     two = {name: segment == SEGMENTS.index(name) for name in ("base64", "hex")}
     return {
         **{name: (inside, ~inside, tokens) for name, inside in two.items()},
-        "weekday": (day, title & ~day, genre),
+        "weekday": (day, title & ~day & ~two["base64"] & ~two["hex"], genre),  # titles in generated text are mostly base64
         "title case": (title & ~day & (segment == 0), lower & (segment == 0), genre),
         "Python indentation": (python & space & opens, ~python & space, tokens),
     }

@@ -165,11 +165,19 @@ def read(model: LanguageModel, rows: Rows, batch_rows: int = 16) -> Parts:
 
 
 @torch.inference_mode()
+def heard(model: LanguageModel, stream: Tensor) -> Tensor:
+    """(n, d) what the last layer's neurons hear of a stream (n, d): behind its LayerNorm."""
+    block: Any = model.hooked.blocks[model.n_layers - 1]
+    out: Tensor = block.ln2(stream[:, None])[:, 0]
+    return out
+
+
+@torch.inference_mode()
 def pre(model: LanguageModel, stream: Tensor, neurons: np.ndarray | None = None) -> Tensor:
     """(n, neuron) what the last layer's neurons hold before the nonlinearity when they read this stream (n, d)."""
     block: Any = model.hooked.blocks[model.n_layers - 1]
     chosen = slice(None) if neurons is None else torch.from_numpy(np.asarray(neurons, dtype=np.int64))
-    out: Tensor = block.ln2(stream[:, None])[:, 0] @ block.mlp.W_in[:, chosen] + block.mlp.b_in[chosen]
+    out: Tensor = heard(model, stream) @ block.mlp.W_in[:, chosen] + block.mlp.b_in[chosen]
     return out
 
 
