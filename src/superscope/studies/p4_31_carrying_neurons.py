@@ -79,6 +79,7 @@ LOOSE = "planted on three, others by chance"
 RANKINGS = ("difference of means", "probe", "attribution", "dictionary row")
 CONTEXT, LARGE = 256, 3  # tokens of a row at most; rows of a published model a feature and half
 LET_GO = "carriers, norm let go"
+PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 LEAST = 0.5  # nats that all neurons together must carry
 
 
@@ -261,10 +262,10 @@ def scores_of(site: Site, weights: np.ndarray, other: np.ndarray, dictionary: sa
     return dict(zip(RANKINGS, found, strict=True))
 
 
-def probe(values: np.ndarray, on: np.ndarray) -> np.ndarray:
+def probe(values: np.ndarray, on: np.ndarray, penalty: float = 0.1) -> np.ndarray:
     """(d,) weights of a least-squares probe on units of equal spread."""
     spread = np.maximum(values.std(axis=0), 1e-6)
-    return labels.probes(values.astype(float) / spread, on[:, None], penalty=0.1)[0][0] / spread
+    return labels.probes(values.astype(float) / spread, on[:, None], penalty=penalty)[0][0] / spread
 
 
 def measured(
@@ -342,8 +343,16 @@ def bystanders(site: Site, k: int, draws: int, rng: np.random.Generator) -> floa
 
 
 def readable(fit: Site, test: Site, units: np.ndarray) -> float:
-    """Held-out AUC of a probe trained on these units."""
-    return float(auc((test.values[:, units] @ probe(fit.values[:, units], fit.on))[:, None], test.on[:, None])[0])
+    """Held-out AUC of a probe trained on these units, its penalty chosen on a third of the pairs that it learns from."""
+    pairs = np.arange(int(fit.on.sum()))
+    inner, choose = fit.only(pairs[: 2 * len(pairs) // 3]), fit.only(pairs[2 * len(pairs) // 3 :])
+
+    def held_out(learn: Site, judge: Site, penalty: float) -> float:
+        weights = probe(learn.values[:, units], learn.on, penalty)
+        return float(auc((judge.values[:, units] @ weights)[:, None], judge.on[:, None])[0])
+
+    best = max(PENALTIES, key=lambda penalty: held_out(inner, choose, penalty))
+    return held_out(fit, test, best)
 
 
 def summed(each: list[dict[str, Any]], d: int) -> dict[str, Any]:
