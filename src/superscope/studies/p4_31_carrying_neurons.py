@@ -110,7 +110,6 @@ GATE = [
     Check("of features planted on three unequal neurons two to four are found", "carriers", "within [2, 4]", THREE,
           unit="models"),
     Check("of features planted on all, seven tenths or more", "share", ">= 0.7", ALL, unit="models"),
-    Check("a probe of all neurons reads every feature", "read", ">= 0.9", TRAINED, unit="models"),
 ]  # fmt: skip
 EXPECTED = [
     Expect(
@@ -144,7 +143,7 @@ EXPECTED = [
         "read without", ">= 0.9", of=TRAINED, null=LOOSE, plant=COPIED, unit="models",
         why="Null: on three neurons alone, others by chance. Plant: the same, with copies of one "
         "spread on forty neurons that write nothing of it.",
-        note="The lowest of the features. What is readable need not be used.",
+        note="The lowest of the features, of which all neurons may read little, too (table). What is readable need not be used.",
     ),
 ]  # fmt: skip
 
