@@ -143,7 +143,8 @@ EXPECTED = [
         "read without", ">= 0.9", of=TRAINED, null=LOOSE, plant=COPIED, unit="models",
         why="Null: on three neurons alone, others by chance. Plant: the same, with copies of one "
         "spread on forty neurons that write nothing of it.",
-        note="The lowest of the features, of which all neurons may read little, too (table). What is readable need not be used.",
+        note="The lowest of the features, of which all neurons may read little, too (table). What is readable need not be "
+        "used.",
     ),
 ]  # fmt: skip
 
