@@ -90,7 +90,8 @@ def test_an_attack_finds_the_word_that_the_neuron_hears(model, texts, split):
     assert loud(60) > loud(1)
     found = insertions.attack(model, texts, words, 2, 40, rng, lambda at: at.odds(np.array([300])))
     plain = insertions.attack(model, texts, words, 2, 1, rng, lambda at: at.odds(np.array([300])))
-    gains = [insertions.gains(model, texts, one, np.array([300])).mean() for one in (found, plain)]
+    gains = [insertions.gains(model, texts, one.texts, np.array([300])).mean() for one in (found, plain)]
+    np.testing.assert_allclose(found.at.values, insertions.ends(model, found.texts).values, atol=1e-4)
     assert gains[0] > gains[1]
 
 

@@ -13,7 +13,7 @@ from superscope.studies import p4_26_local_orthogonality as study
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    options = {"rows": 140, "fewest": 25, "world": 160, "steps": 150}
+    options = {"rows": 240, "fewest": 40, "world": 200, "steps": 250}
     return studies.get("4.26").run(out=tmp_path_factory.mktemp("runs"), **options)
 
 
@@ -32,7 +32,7 @@ def test_a_dictionary_of_orthogonal_features_leans_together(found):
     """The attack on decoder rows: learned from a world of orthogonal features, they lean as those of the model do."""
     table = found.tables["arms"]
     made = table.loc[table.arm == study.WORLD_APART, "together decoder"]
-    assert made.mean() > 0.1  # of three models; one with few pairs is rough
+    assert (made > 0.1).all()
 
 
 @pytest.mark.parametrize("verdicts", list(itertools.product(["supported", "refuted", "undecided"], repeat=4)))

@@ -23,7 +23,10 @@ def test_a_tiny_run(found):
     by = {claim.id: claim for claim in found.claims}
     assert set(by) == {row.id for row in study.EXPECTED}
     for row in study.EXPECTED:
-        assert by[row.id].null.estimate.against(by[row.id].rule) != "inside", row.id
+        if row.id not in ("rebuilt", "blind"):  # tables give even more of neurons that were never trained
+            assert by[row.id].null.estimate.against(by[row.id].rule) != "inside", row.id
+    assert by["rebuilt"].null.estimate.against(by["rebuilt"].rule) == "inside"
+    assert by["rebuilt"].verdict == "undecided"
     for name in ("rebuilt", "context", "spliced", "answered"):
         assert by[name].plant.estimate.against(by[name].rule) == "inside", name
     assert len(found.answer.split()) <= 30
@@ -53,9 +56,10 @@ def test_untrained_models_are_rebuilt_as_well(found):
 
 @pytest.mark.parametrize("verdicts", list(itertools.product(["supported", "refuted", "undecided"], repeat=2)))
 def test_every_sentence_fits(verdicts):
-    trained = pd.DataFrame({"recovered": [0.987, 0.991]})
+    arms = [study.TRAINED, study.CONTROLS["shuffled"]]
+    table = pd.DataFrame({"arm": arms, "recovered": [0.987, 0.991], "r2": [0.9, 0.99]})
     seen = pd.DataFrame({"feature": ["Python indentation", "title case", "base64"], "model": "m", "passes": [0.1, 0.2, 0.3]})
-    study.in_short(dict(zip(("threshold", "answered"), verdicts, strict=True)), trained, seen)
+    study.in_short(dict(zip(("threshold", "answered"), verdicts, strict=True)), table, seen)
 
 
 def test_a_model_without_tables_is_refused(tmp_path):

@@ -62,3 +62,11 @@ def bands(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
 def retractions(rows: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
     """The table of claims of earlier versions that no longer stand: (claim, what it was, why it was taken back)."""
     return pd.DataFrame(rows, columns=["claim", "was", "why it was taken back"])
+
+
+def unfolded(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows that a column of lists holds, with the model and the arm of each; arms without a list have none."""
+    if column not in table:
+        return pd.DataFrame()
+    held = table[table[column].notna()].to_dict("records")
+    return pd.DataFrame([{"model": row["model"], "arm": row["arm"], **inner} for row in held for inner in row[column]])

@@ -50,6 +50,11 @@ def joined(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
 
 
+def said(verdict: str) -> str:
+    """A verdict as one word of an answer: "yes", "no" or "undecided"."""
+    return {"supported": "yes", "refuted": "no"}.get(verdict, "undecided")
+
+
 def answer(template: str, **values: Any) -> str:
     """`template` with its {fields} filled in: floats rounded, text as it is. At most 30 words and two numbers, else ValueError.
 

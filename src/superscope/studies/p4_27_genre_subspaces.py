@@ -35,7 +35,7 @@ from superscope import lms, plots
 from superscope.errors import UserError
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.wording import answer, number, span
+from superscope.evidence.wording import answer, number, said, span
 from superscope.lab import PUBLISHED, Lab
 from superscope.lms.model import activations
 from superscope.measure.activations import multiplex
@@ -202,7 +202,7 @@ def in_short(verdicts: dict[str, str], trained: pd.DataFrame) -> str:
     return answer(
         "Multiplexed by genre: {found}. Features lie {shared} of the way from chance to one span in another genre's; the same "
         "steps' effects have cosine {agreement}.",
-        found={"supported": "yes", "refuted": "no"}.get(verdicts["multiplexed"], "undecided"),
+        found=said(verdicts["multiplexed"]),
         shared=number(round(float(trained.shared.mean()), 2)),
         agreement=number(float(trained.agreement.mean())),
     )

@@ -33,7 +33,7 @@ import torch
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.wording import answer, span
+from superscope.evidence.wording import answer, said, span
 from superscope.lab import Lab
 from superscope.lms.reading import senses
 from superscope.lms.reading.polysemous import (
@@ -204,11 +204,6 @@ def in_short(verdicts: dict[str, str], trained: pd.DataFrame) -> str:
         who=who, share=float(trained.others.mean()), push=float(trained.push.mean()), answered=said(verdicts["answered"]),
         ranges=said(verdicts["ranges"]),
     )  # fmt: skip
-
-
-def said(verdict: str) -> str:
-    """A verdict as one word of an answer."""
-    return {"supported": "yes", "refuted": "no"}.get(verdict, "undecided")
 
 
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,7 @@ import torch
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.wording import answer, span
+from superscope.evidence.wording import answer, said, span
 from superscope.lab import Lab
 from superscope.lms.reading.polysemous import Case, Half, choose, concept_pairs, drawn_evenly, follow, half, texts
 from superscope.measure.activations import mediators
@@ -96,6 +96,15 @@ class Config:
     draws: int = 2  # sets of mediators alike
     control_rows: int = 40  # of untrained models
     planted: int = 6  # neurons with planted senses
+
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.tried, self.neurons, self.contexts, self.count, self.draws, self.control_rows, self.planted)
+        if min(counts) < 1 or not 0 < self.share < 1:
+            raise ValueError(
+                f"rows={self.rows}, tried={self.tried}, share={self.share}, neurons={self.neurons}, contexts={self.contexts}, "
+                f"count={self.count}, draws={self.draws}, control_rows={self.control_rows}, planted={self.planted}: expected a "
+                "share between 0 and 1, and 1 of all else at least"
+            )
 
 
 PRESETS = {
@@ -227,11 +236,6 @@ def in_short(verdicts: dict[str, str], trained: pd.DataFrame) -> str:
         share=float(trained.mediated.mean()), index=float(trained["index"].mean()), more=said(verdicts["disambiguated"]),
         few=few, gates=said(verdicts["gates"]),
     )  # fmt: skip
-
-
-def said(verdict: str) -> str:
-    """A verdict as one word of an answer."""
-    return {"supported": "yes", "refuted": "no"}.get(verdict, "undecided")
 
 
 def examine(model: lms.LanguageModel, config: Config, lab: Lab) -> Iterator[dict[str, Any]]:

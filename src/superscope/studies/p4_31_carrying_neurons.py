@@ -39,7 +39,7 @@ import torch
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.tables import retractions
+from superscope.evidence.tables import retractions, unfolded
 from superscope.evidence.wording import answer, number, percent, span
 from superscope.lab import Lab
 from superscope.measure.activations import carriers, labelled, necessity
@@ -97,6 +97,13 @@ class Config:
     draws: int = 12  # random sets
     published: str = ""  # a published model for the third rung, such as "SmolLM2-135M"
 
+    def __post_init__(self) -> None:
+        if min(self.rows, self.generic, self.draws) < 1 or min(self.fit, self.test) < labelled.FEWEST or self.points < 2:
+            raise ValueError(
+                f"rows={self.rows}, generic={self.generic}, fit={self.fit}, test={self.test}, points={self.points}, "
+                f"draws={self.draws}: expected {labelled.FEWEST} pairs of each, 2 points and 1 of all else at least"
+            )
+
 
 PRESETS = {
     "quick": Config(),
@@ -110,6 +117,7 @@ GATE = [
     Check("of features planted on three unequal neurons two to four are found", "carriers", "within [2, 4]", THREE,
           unit="models"),
     Check("of features planted on all, seven tenths or more", "share", ">= 0.7", ALL, unit="models"),
+    Check("a probe of all neurons reads every feature", "read", ">= 0.9", TRAINED, unit="models"),
 ]  # fmt: skip
 EXPECTED = [
     Expect(
@@ -161,7 +169,7 @@ def run(config: Config, lab: Lab) -> Findings:
     passed = gate(table, GATE)
     claims = judge(table, EXPECTED, passed)
     trained = table[table.arm == TRAINED]
-    each = features_table(table)
+    each = unfolded(table, "each")
     return Findings(
         passed,
         claims,
@@ -410,12 +418,6 @@ def copied(case: Case, few: np.ndarray, rng: np.random.Generator) -> Case:
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def features_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Every feature of every arm."""
-    rows = [{"model": row["model"], "arm": row["arm"], **one} for row in table.to_dict("records") for one in row["each"]]
-    return pd.DataFrame(rows)
-
-
 def rankings_table(table: pd.DataFrame) -> pd.DataFrame:
     """k50, k90, enough90 and Gini of every curve."""
     rows = [
@@ -449,7 +451,7 @@ def figures(table: pd.DataFrame) -> list[Figure]:
         for k, share in zip(one["k"], one[what], strict=True)
     ]
     bars = plots.figure(height=380, yaxis_title="units", yaxis_type="log")
-    each = features_table(table)
+    each = unfolded(table, "each")
     for arm in (TRAINED, AXES, SHUFFLED, INIT, THREE, THIRTY, ALL) if len(each) else ():
         for what in ("gone", "carriers"):
             bars.add_box(y=each[each.arm == arm][what], name=f"{arm}, {what}", boxpoints="all")

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,11 @@ from torch import Tensor
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.wording import answer, joined, span
+from superscope.evidence.tables import unfolded
+from superscope.evidence.wording import answer, joined, said, span
 from superscope.lab import Lab
 from superscope.lms.reading import planted as concepts_of
-from superscope.measure.activations import carriers, distractors, labelled, lookups, necessity
+from superscope.measure.activations import carriers, disambiguation, distractors, labelled, lookups, necessity
 from superscope.measure.activations.distractors import ALONE, SIGNAL, TOGETHER
 from superscope.measure.activations.labelled import Case, size
 from superscope.measure.activations.lookups import BLIND, RUNGS, TABLES, TOKEN
@@ -86,6 +88,13 @@ class Config:
     test: int = 150  # pairs of other documents on which all is measured
     points: int = 8  # of the curve that says how many carriers there are
 
+    def __post_init__(self) -> None:
+        if min(self.rows, self.generic) < 1 or min(self.fit, self.test) < labelled.FEWEST or self.points < 2:
+            raise ValueError(
+                f"rows={self.rows}, generic={self.generic}, fit={self.fit}, test={self.test}, points={self.points}: expected a "
+                f"row of each, {labelled.FEWEST} pairs of each and 2 points at least"
+            )
+
 
 PRESETS = {
     "quick": Config(),
@@ -104,13 +113,16 @@ GATE = [
 EXPECTED = [
     Expect(
         "rebuilt", "Tables of tokens and places rebuild what carriers read: R^2 of .8 or more, in the worst of three features",
-        "r2", ">= 0.8", of=TRAINED, null=DEALT, plant=MADE, unit="models",
-        why="Null: heads fetch from each token what they would from another. Plant: streams made by the tables, with noise.",
-        note="Median carrier, at tokens with the feature and at their matches, in documents that gave nothing.",
+        "r2", ">= 0.8", of=TRAINED, null=CONTROLS["shuffled"], plant=MADE, unit="models",
+        why="Null: the same neurons of the model with shuffled weights, and its own tables: a neuron that does nothing may be "
+        "simple, too. Plant: streams made by the tables, with noise.",
+        note="Median carrier, at tokens with the feature and at their matches, in documents that gave nothing. Tables whose "
+        "heads fetch what other tokens would have given explain less than nothing.",
     ),
     Expect(
         "blind", "So do tables in which a head attends as of the mean query, whatever the current token asks", "r2 blind",
-        ">= 0.8", of=TRAINED, null=DEALT, plant=MADE_BLIND, unit="models", why="As above; plant: streams made by such heads.",
+        ">= 0.8", of=TRAINED, null=CONTROLS["shuffled"], plant=MADE_BLIND, unit="models",
+        why="As above; plant: streams made by such heads, with noise.",
     ),
     Expect(
         "context", "Of features whose matches have the same token, the token alone explains .1 less", "gain", ">= 0.1",
@@ -150,11 +162,11 @@ def run(config: Config, lab: Lab) -> Findings:
     passed = gate(table, GATE)
     claims = judge(table, EXPECTED, passed)
     trained = table[table.arm == TRAINED]
-    each = {name: spread(table, name) for name in ("rungs", "reads", "ledger", "distracted", "ablations", "neurons")}
+    each = {name: unfolded(table, name) for name in ("rungs", "reads", "ledger", "distracted", "ablations", "neurons")}
     return Findings(
         passed,
         claims,
-        figures(each, trained),
+        figures(each),
         {"arms": table.drop(columns=list(each)), **each},
         f"R^2 of tables {span(trained.r2.min(), trained.r2.max())}, of the token alone "
         f"{span(trained['r2 token'].min(), trained['r2 token'].max())}; with shuffled weights "
@@ -163,7 +175,7 @@ def run(config: Config, lab: Lab) -> Findings:
         f"does {span(trained['added as real'].min(), trained['added as real'].max())} of what it does itself. "
         f"The nonlinearity lets half or less of it pass in {halved(each['distracted'])} distractors of all "
         "models.",
-        in_short({claim.id: claim.verdict for claim in claims}, trained, each["distracted"]),
+        in_short({claim.id: claim.verdict for claim in claims}, table, each["distracted"]),
     )
 
 
@@ -172,17 +184,19 @@ def halved(distracted: pd.DataFrame) -> str:
     return f"{int((distracted.passes <= 0.5).sum())} of {len(distracted)}" if len(distracted) else "none of no"
 
 
-def in_short(verdicts: dict[str, str], trained: pd.DataFrame, distracted: pd.DataFrame) -> str:
+def in_short(verdicts: dict[str, str], table: pd.DataFrame, distracted: pd.DataFrame) -> str:
     """The sentence the page opens with."""
     if "gate failed" in verdicts.values():
         return "No answer: too few features are carried by neurons, or planted interference is not seen."
+    r2 = {arm: table.loc[table.arm == arm, "r2"] for arm in (TRAINED, CONTROLS["shuffled"])}
     worst = distracted.groupby(["feature", "model"])["passes"].median().groupby(level="feature").max()
-    shut = joined([str(feature) for feature in worst.index[worst <= 0.5]] or ["no feature"])
     return answer(
-        "Rebuilt from tables, carriers bring back {recovered} of what the token cannot. A threshold shuts distractors out of "
-        "{shut}; other parts answer them: {answered}.",
-        recovered=float(trained.recovered.mean()), shut=shut,
-        answered={"supported": "yes", "refuted": "no"}.get(verdicts["answered"], "undecided"),
+        "Tables rebuild carriers{untrained}; spliced in, they bring back {recovered} of what the token cannot. A threshold "
+        "protects {shut}; others answer: {answered}.",
+        untrained=", and untrained neurons better" if r2[CONTROLS["shuffled"]].min() > r2[TRAINED].max() else "",
+        recovered=float(table.loc[table.arm == TRAINED, "recovered"].mean()),
+        shut=joined([str(feature) for feature in worst.index[worst <= 0.5]] or ["no feature"]),
+        answered=said(verdicts["answered"]),
     )  # fmt: skip
 
 
@@ -196,6 +210,16 @@ class Text:
     split: lms.corpus.Split
     rows: lms.corpus.Rows
     first: np.ndarray
+
+    @cached_property
+    def concepts(self) -> list[concepts_of.Concept]:
+        """What a distractor may be."""
+        return concepts_of.concepts(self.split)
+
+    @cached_property
+    def marks(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of the features, at the rows' tokens."""
+        return labelled.marks(self.split, self.place)
 
     @property
     def tokens(self) -> np.ndarray:
@@ -360,7 +384,7 @@ def reading(model: lms.LanguageModel, one: Feature, true: lookups.Parts) -> Iter
     weights = w.mlp.W_in.detach()[:, torch.from_numpy(one.carriers)] * w.ln2.w.detach()[:, None]
     weights = weights - weights.mean(dim=0)
     stream = parts.stream()
-    scale = float((stream - stream.mean(dim=1, keepdim=True)).square().mean(dim=1).add(1e-5).sqrt().mean())
+    scale = float(disambiguation.scale_of(model, stream).mean())
     on = torch.from_numpy(site.on)
 
     def gap(part: Tensor) -> np.ndarray:
@@ -400,7 +424,7 @@ def interference(
     model: lms.LanguageModel, one: Feature, text: Text, true: lookups.Parts, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """The strongest distractors of a feature, their ledgers, and what happens without what deals with them."""
-    on = labelled.marks(text.split, text.place)[one.case.feature][0]
+    on = text.marks[one.case.feature][0]
     fit = one.case.parts[0]
     read = distractors.readout(model, one.case.weights, one.carriers, fit.stream + torch.from_numpy(fit.written(fit.values)))
 
@@ -410,14 +434,14 @@ def interference(
     free = ~on & (text.tokens != model.tokenizer.bos)
     at = {half: some(free & side) for half, side in (("chosen", text.first), ("tried", ~text.first))}
     neither = distractors.cell(read, true.at(at["chosen"]))
-    follows = after(text, model.tokenizer.bos)
+    usable, follows = labelled.followed(text.rows, model.tokenizer.bos)
 
     def telling(where: np.ndarray) -> float:  # share of next tokens that tell the feature
-        return float((one.case.weights[follows[where][follows[where] >= 0]] > 0).mean())
+        return float((one.case.weights[follows[where[usable[where]]]] > 0).mean())
 
     usual, own = telling(at["chosen"]), telling(some(on & text.first))
     found: list[tuple[float, str, np.ndarray]] = []
-    for concept in concepts_of.concepts(text.split):
+    for concept in text.concepts:
         here = concept.where[text.place] & free
         if min((here & text.first).sum(), (here & ~text.first).sum()) < FEWEST:
             continue
@@ -456,13 +480,6 @@ def against(
     }  # fmt: skip
 
 
-def after(text: Text, bos: int) -> np.ndarray:
-    """(token,) the next token, -1 at the end of a row or document."""
-    inner = text.rows.tokens[:, 1:]
-    following = np.concatenate([inner[:, 1:], np.full((len(inner), 1), -1)], axis=1).ravel()
-    return np.asarray(np.where((following == bos) | (text.tokens == bos), -1, following))
-
-
 def removed(
     read: distractors.Readout, text: Text, true: lookups.Parts, where: np.ndarray, cells: list[distractors.Cell],
     parts: list[lookups.Parts],
@@ -497,17 +514,7 @@ def removed(
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def spread(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows that a column of lists holds, with their model and arm."""
-    if column not in table:
-        return pd.DataFrame()
-    return pd.DataFrame([
-        {"model": row["model"], "arm": row["arm"], **one}
-        for row in table.to_dict("records") if isinstance(row[column], list | np.ndarray) for one in row[column]
-    ])  # fmt: skip
-
-
-def figures(each: dict[str, pd.DataFrame], trained: pd.DataFrame) -> list[Figure]:
+def figures(each: dict[str, pd.DataFrame]) -> list[Figure]:
     """R^2 by rungs; who brings the feature; the ledger."""
     rungs, reads, ledger = each["rungs"], each["reads"], each["ledger"]
     if not len(reads) or not len(ledger):

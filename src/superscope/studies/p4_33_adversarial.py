@@ -35,7 +35,8 @@ import torch
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
-from superscope.evidence.wording import answer, span
+from superscope.evidence.tables import unfolded
+from superscope.evidence.wording import answer, said, span
 from superscope.lab import Lab
 from superscope.lms.corpus import ioi
 from superscope.lms.reading import polysemous, senses
@@ -43,7 +44,7 @@ from superscope.lms.reading.planted import Concept
 from superscope.lms.reading.polysemous import Case, Half
 from superscope.measure.activations import disambiguation as telling
 from superscope.measure.activations import insertions
-from superscope.measure.activations.insertions import REACH, Found
+from superscope.measure.activations.insertions import REACH, Ends, Found, Score
 
 PROBLEM = "4.33"
 TITLE = "Adversarial text from superposition"
@@ -170,12 +171,12 @@ def run(config: Config, lab: Lab) -> Findings:
     passed = gate(table, GATE)
     claims = judge(table, EXPECTED, passed)
     trained = table[table.arm == TRAINED]
-    each, seen = spread(one, "each"), spread(one, "examples")
+    each, seen = unfolded(one, "each"), unfolded(one, "examples")
     return Findings(
         passed,
         claims,
-        figures(each, two),
-        {"arms": table.drop(columns=["each", "examples", "pairs"], errors="ignore"), "attacks": each, "examples": seen},
+        figures(each),
+        {"arms": table.drop(columns=["each", "examples"]), "attacks": each, "examples": seen},
         f"Success of words of the other sense {span(trained.success.min(), trained.success.max())}, of words as frequent "
         f"{span(trained['success matched'].min(), trained['success matched'].max())}, of a search by the prediction over both "
         f"{span(trained['success free'].min(), trained['success free'].max())}. Gain "
@@ -192,12 +193,11 @@ def in_short(verdicts: dict[str, str], trained: pd.DataFrame) -> str:
     """The sentence the page opens with."""
     if "gate failed" in verdicts.values():
         return "No answer: too few senses can be attacked, or the model of names does not work."
-    said = {"supported": "yes", "refuted": "no"}
     return answer(
         "Words of a neuron's other sense triple its tokens' odds in {success} of texts, words as frequent in {matched}. Half "
         "of the gain is the neuron's: {gone}.",
         success=float(trained.success.mean()), matched=float(trained["success matched"].mean()),
-        gone=said.get(verdicts["gone"], "undecided"),
+        gone=said(verdicts["gone"]),
     )  # fmt: skip
 
 
@@ -300,7 +300,7 @@ def select(setting: Setting, cases: Sequence[Case], config: Config, rng: np.rand
             if min(len(way.texts), len(try_on)) < config.contexts / 2:
                 continue
             hit = insertions.attack(setting.model, try_on, words, WORDS, 4, rng, insertions.loudness(case.neuron))
-            out.append((louder(setting, try_on, hit, case.neuron), way))
+            out.append((louder(setting, insertions.ends(setting.model, try_on), hit.at, case.neuron), way))
     return [way for _, way in sorted(out, key=lambda one: -one[0])[: most or config.ways]]
 
 
@@ -313,58 +313,57 @@ def texts_at(
     return insertions.before(split, half.site.place[some], LENGTH, setting.model.tokenizer.bos)[0][:count]
 
 
-def louder(setting: Setting, texts: np.ndarray, found: Found, neuron: int) -> float:
+def louder(setting: Setting, before: Ends, after: Ends, neuron: int) -> float:
     """Standard deviations by which insertions make a neuron louder, mean over texts."""
-    after, before = (insertions.ends(setting.model, some).values[:, neuron] for some in (found.texts, texts))
-    return float((after - before).mean() / setting.spreads[neuron])
+    return float((after.values[:, neuron] - before.values[:, neuron]).mean() / setting.spreads[neuron])
 
 
 def one_attack(
     setting: Setting, way: Way, others: Sequence[lms.LanguageModel], config: Config, rng: np.random.Generator
 ) -> dict[str, Any]:
     """One attack: gains and successes, guided, matched, free; what is left with neurons held; other seeds; ascent."""
-    model, texts = setting.model, way.texts
+    model, before = setting.model, insertions.ends(setting.model, way.texts)
+
+    def search(words: np.ndarray, score: Score) -> Found:
+        return insertions.attack(model, way.texts, words, WORDS, config.tries, rng, score)
+
     loud = insertions.loudness(way.neuron)
-
-    def search(words: np.ndarray, score: Any = loud) -> Found:
-        return insertions.attack(model, texts, words, WORDS, config.tries, rng, score)
-
-    guided, matched, again = search(way.words), search(way.matched[0]), search(way.matched[1])
     strangers = rng.choice(np.delete(np.arange(model.d_mlp), way.neuron), 2, replace=False)
-    by_other, by_another = (search(way.words, insertions.loudness(int(one))) for one in strangers)
-    free = search(np.concatenate([way.words, way.matched[0]]), lambda at: at.odds(way.tokens))
-    gain, plain, more, best = (insertions.gains(model, texts, one, way.tokens) for one in (guided, matched, again, free))
-    middle = setting.halves[1].site
-    other = int(telling.alike(middle, np.array([way.neuron]), setting.means, way.neuron, rng)[0])
-    many = most_moved(setting, way, guided)
-    held = {
-        name: insertions.gains(model, texts, guided, way.tokens, {int(one): float(setting.means[one]) for one in some}).mean()
-        for name, some in (("held", [way.neuron]), ("other held", [other]), ("twenty held", many))
-    }
-    kinds = {"": guided, " matched": matched, " again": again}
+    found = {
+        "": search(way.words, loud), " matched": search(way.matched[0], loud), " again": search(way.matched[1], loud),
+        " by other": search(way.words, insertions.loudness(int(strangers[0]))),
+        " by another": search(way.words, insertions.loudness(int(strangers[1]))),
+        " free": search(np.concatenate([way.words, way.matched[0]]), lambda at: at.odds(way.tokens)),
+    }  # fmt: skip
+    gain = {name: one.at.odds(way.tokens) - before.odds(way.tokens) for name, one in found.items()}
+    guided = found[""]
+    other = int(telling.alike(setting.halves[1].site, np.array([way.neuron]), setting.means, way.neuron, rng)[0])
+
+    def left(neurons: Sequence[int] | np.ndarray) -> np.ndarray:  # what the guided attack gains with these held
+        held = {int(one): float(setting.means[one]) for one in neurons}
+        return guided.at.odds(way.tokens, held) - before.odds(way.tokens, held)
+
+    half = np.arange(len(way.texts)) % 2 == 0  # twenty neurons are chosen on some texts and held on the others
+    twenty = left(most_moved(setting, way, guided.at.only(half), before.only(half)))
     there = {
-        f"elsewhere{name}": float(np.mean([insertions.gains(twin, texts, some, way.tokens).mean() for twin in others]))
-        for name, some in kinds.items() if others
+        f"elsewhere{name}": float(np.mean([insertions.gains(one, way.texts, found[name].texts, way.tokens) for one in others]))
+        for name in ("", " matched", " again") if others
     }  # fmt: skip
     return {
-        "neuron": way.neuron, "text of": way.names[0], "words of": way.names[1], "texts": len(texts),
-        "louder": louder(setting, texts, guided, way.neuron), "gain": gain.mean(), "gain matched": plain.mean(),
-        "gain free": best.mean(), "success": (gain >= SUCCESS).mean(), "success matched": (plain >= SUCCESS).mean(),
-        "success again": (more >= SUCCESS).mean(), "success free": (best >= SUCCESS).mean(),
-        **{f"gain {name}": value for name, value in held.items()},
-        **{f"success {name}": (insertions.gains(model, texts, one, way.tokens) >= SUCCESS).mean()
-           for name, one in (("by other", by_other), ("by another", by_another))},
-        "gain again": more.mean(), **there,
-        **directions(setting, way, other, rng), "examples": examples(model, way, guided, gain),
+        "neuron": way.neuron, "text of": way.names[0], "words of": way.names[1], "texts": len(way.texts),
+        "louder": louder(setting, before, guided.at, way.neuron), **{f"gain{name}": one.mean() for name, one in gain.items()},
+        **{f"success{name}": (one >= SUCCESS).mean() for name, one in gain.items()},
+        "gain held": left([way.neuron]).mean(), "gain other held": left([other]).mean(),
+        "gain, other half": gain[""][~half].mean(), "gain twenty held": twenty[~half].mean(), **there,
+        **directions(setting, way, other, rng), "examples": examples(model, way, guided, gain[""]),
     }  # fmt: skip
 
 
-def most_moved(setting: Setting, way: Way, found: Found, count: int = 20) -> np.ndarray:
+def most_moved(setting: Setting, way: Way, after: Ends, before: Ends, count: int = 20) -> np.ndarray:
     """(count,) the neurons through which most of an insertion's effect goes: change times what it raises the tokens by."""
-    after, before = (insertions.ends(setting.model, some).values.mean(dim=0) for some in (found.texts, way.texts))
-    site = setting.halves[0].site
     reads, _ = telling.direction(setting.model, way.tokens)
-    return torch.argsort((after - before) * (site.out @ reads), descending=True)[:count].numpy()
+    moved = after.values.mean(dim=0) - before.values.mean(dim=0)
+    return torch.argsort(moved * (setting.halves[0].site.out @ reads), descending=True)[:count].numpy()
 
 
 def directions(setting: Setting, way: Way, other: int, rng: np.random.Generator) -> dict[str, float]:
@@ -410,7 +409,7 @@ def pooled(each: Sequence[dict[str, Any]]) -> dict[str, float]:
         "through": mean["gain"] - mean["gain held"], "share": (mean["gain"] - mean["gain held"]) / gain,
         "by neuron": mean["success"] - mean["success by other"],
         "by neuron again": mean["success by another"] - mean["success by other"],
-        "share of twenty": (mean["gain"] - mean["gain twenty held"]) / gain,
+        "share of twenty": 1 - mean["gain twenty held"] / mean["gain, other half"],
         "share other": (mean["gain"] - mean["gain other held"]) / gain,
         "transfer": mean.get("elsewhere", np.nan) - mean.get("elsewhere matched", np.nan),
         "transfer again": mean.get("elsewhere again", np.nan) - mean.get("elsewhere matched", np.nan),
@@ -580,17 +579,7 @@ def correlation(effects: np.ndarray, said: np.ndarray, like: np.ndarray, pair: n
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def spread(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows that a column of lists holds, with their model and arm."""
-    if column not in table:
-        return pd.DataFrame()
-    return pd.DataFrame([
-        {"model": row["model"], "arm": row["arm"], **one}
-        for row in table.to_dict("records") if isinstance(row[column], list | np.ndarray) for one in row[column]
-    ])  # fmt: skip
-
-
-def figures(each: pd.DataFrame, pairs: pd.DataFrame) -> list[Figure]:
+def figures(each: pd.DataFrame) -> list[Figure]:
     """Gains with the neuron and with it held; success by kind of search."""
     if not len(each):
         return []

@@ -36,6 +36,7 @@ import pandas as pd
 from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import unfolded
 from superscope.evidence.wording import answer, number, span
 from superscope.lab import Lab
 from superscope.measure.activations import carriers, labelled, probe_battery, probe_trials
@@ -85,6 +86,15 @@ class Config:
     turns: int = 1  # rotations
     draws: int = 12  # random directions of each sort
     published: str = ""  # a published model for the third rung, such as "SmolLM2-135M"
+
+    def __post_init__(self) -> None:
+        counts, pairs = (self.rows, self.generic, self.tasks, self.turns, self.draws), (self.fit, self.choose, self.judge)
+        if min(counts) < 1 or min(pairs) < FEWEST:
+            raise ValueError(
+                f"rows={self.rows}, generic={self.generic}, fit={self.fit}, choose={self.choose}, judge={self.judge}, "
+                f"tasks={self.tasks}, turns={self.turns}, draws={self.draws}: expected {FEWEST} pairs of each part, and 1 of "
+                "all else, at least"
+            )
 
 
 PRESETS = {
@@ -408,13 +418,6 @@ def planted(case: Case, arm: str, rng: np.random.Generator) -> tuple[Case, np.nd
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
-
-
-def unfolded(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """What every arm of every model holds in a column of rows."""
-    return pd.DataFrame(
-        [{"model": row["model"], "arm": row["arm"], **one} for row in table.to_dict("records") for one in row[column]]
-    )
 
 
 def figures(table: pd.DataFrame) -> list[Figure]:

@@ -91,6 +91,15 @@ class Config:
     draws: int = 30  # of the bootstrap over documents
     published: str = ""  # a published model for the third rung, such as "SmolLM2-135M"
 
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.features, self.planted, self.tokens, self.others, self.spare, self.judged, self.draws)
+        if min(counts) < 1:
+            raise ValueError(
+                f"rows={self.rows}, features={self.features}, planted={self.planted}, tokens={self.tokens}, "
+                f"others={self.others}, spare={self.spare}, judged={self.judged}, draws={self.draws}: expected 1 of each "
+                "at least"
+            )
+
 
 PRESETS = {
     "quick": Config(),

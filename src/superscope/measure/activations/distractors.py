@@ -29,6 +29,7 @@ from torch import Tensor
 
 from superscope.lms.model.language_model import LanguageModel
 from superscope.measure.activations import lookups
+from superscope.measure.activations.disambiguation import scale_of
 from superscope.measure.activations.lookups import Parts
 
 LINEAR, THRESHOLD, NEURONS, ATTENTION, DIRECT, NORM = ROWS = (
@@ -61,11 +62,8 @@ def readout(model: LanguageModel, weights: np.ndarray, carriers: np.ndarray, str
     column = w.W_U.detach() @ torch.from_numpy(weights).float()
     if w.cfg.normalization_type in ("LN", "RMS"):
         column = column * w.ln_final.w.detach()
-    centred = str(w.cfg.normalization_type).startswith("LN")
-    column = column - column.mean() if centred else column
-    stream = stream - stream.mean(dim=1, keepdim=True) if centred else stream
-    scale = float((stream.square().mean(dim=1) + w.cfg.eps).sqrt().mean())
-    return Readout(model, weights, column, scale, np.asarray(carriers))
+    column = column - column.mean() if str(w.cfg.normalization_type).startswith("LN") else column
+    return Readout(model, weights, column, float(scale_of(model, stream).mean()), np.asarray(carriers))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Prompts: words are put into the text before the current token, which stays, as d
 The words are those that mark one of the neuron's senses (`words_of`); the text is one of its other sense. `attack` tries many
 insertions and keeps the one that makes the neuron loudest: it never looks at the prediction. What may follow is then measured:
 how much likelier the tokens of the inserted sense become, and how much of that is left when the neuron is held at its mean
-(`gains`), which it is behind the insertion: in the last layer nobody else hears it.
+(`Ends.odds`), which it is behind the insertion: in the last layer nobody else hears it.
 
 Null: words as frequent (`alike`), searched as often by the same neuron, so that search is no advantage; another neuron held. A
 ceiling: the search looks at the prediction. Planted: neurons that read such words. Misleads: words of a sense raise its tokens
@@ -28,6 +28,7 @@ from torch import Tensor
 from superscope.lms.corpus.splits import Split
 from superscope.lms.model.language_model import LanguageModel
 from superscope.lms.shelf import ModelError
+from superscope.measure.activations import lookups
 
 REACH = 8  # tokens before the current one, in which words of a sense stand and words are put
 
@@ -42,6 +43,11 @@ class Ends:
     model: LanguageModel
     middle: Tensor
     values: Tensor
+
+    def only(self, chosen: np.ndarray) -> Ends:
+        """The texts numbered in `chosen`, or of a mask (n,) bool."""
+        rows = torch.from_numpy(chosen)
+        return Ends(self.model, self.middle[rows], self.values[rows])
 
     @torch.inference_mode()
     def odds(self, tokens: np.ndarray, held: Mapping[int, float] | None = None) -> np.ndarray:
@@ -144,38 +150,41 @@ def inserted(texts: np.ndarray, words: np.ndarray, at: np.ndarray) -> np.ndarray
 # ------------------------------------------------------------------------------------------------------------ attacks
 
 
+Score = Callable[[Ends], np.ndarray]
+"""What an attack makes large, (n,) of the ends of its texts: the activation of a neuron (`loudness`), or the prediction."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """texts (n, position) with the insertion that was chosen; words (n, m)."""
+    """texts (n, position) with the insertion that was chosen; words (n, m); what the model holds at their ends."""
 
     texts: np.ndarray
     words: np.ndarray
+    at: Ends
 
 
 def attack(
     model: LanguageModel, texts: np.ndarray, words: np.ndarray, count: int, tries: int, rng: np.random.Generator,
-    score: Callable[[Ends], np.ndarray],
+    score: Score,
 ) -> Found:  # fmt: skip
-    """For each text the best of `tries` insertions of `count` of the words, by `score` (n,) of the ends: the activation of a
-    neuron (`loudness`), or the prediction itself."""
+    """For each text the best of `tries` insertions of `count` of the words."""
     n = len(texts)
     many = np.repeat(texts, tries, axis=0)
     some = words[rng.integers(len(words), size=(n * tries, count))]
     made = inserted(many, some, rng.integers(1, REACH + 1, size=n * tries))
-    best = np.asarray(score(ends(model, made))).reshape(n, tries).argmax(axis=1) + np.arange(n) * tries
-    return Found(made[best], some[best])
+    at = ends(model, made)
+    best = np.asarray(score(at)).reshape(n, tries).argmax(axis=1) + np.arange(n) * tries
+    return Found(made[best], some[best], at.only(best))
 
 
-def loudness(neuron: int) -> Callable[[Ends], np.ndarray]:
+def loudness(neuron: int) -> Score:
     """Score of an attack: how loud a neuron is."""
     return lambda at: at.values[:, neuron].numpy()
 
 
-def gains(
-    model: LanguageModel, texts: np.ndarray, found: Found, tokens: np.ndarray, held: Mapping[int, float] | None = None
-) -> np.ndarray:
-    """(n,) nats of log odds by which the insertion makes `tokens` likelier; held: as in `Ends.odds`, before and after."""
-    return ends(model, found.texts).odds(tokens, held) - ends(model, texts).odds(tokens, held)
+def gains(model: LanguageModel, texts: np.ndarray, changed: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """(n,) nats of log odds by which `tokens` are likelier behind the changed texts (n, position) than behind `texts`."""
+    return ends(model, changed).odds(tokens) - ends(model, texts).odds(tokens)
 
 
 # ------------------------------------------------------------------------------------------------------------ directions
@@ -211,8 +220,7 @@ class Heard:
 @torch.inference_mode()
 def hear(at: Ends) -> Heard:
     """What the neurons hear at these ends."""
-    block: Any = at.model.hooked.blocks[at.model.n_layers - 1]
-    return Heard(at.model, at.middle, block.ln2(at.middle[:, None])[:, 0])
+    return Heard(at.model, at.middle, lookups.heard(at.model, at.middle))
 
 
 def ascent(heard: Heard, tokens: np.ndarray, length: float, steps: int = 10) -> Tensor:

@@ -24,12 +24,12 @@ import pandas as pd
 from superscope import lms
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Findings
-from superscope.evidence.tables import retractions
+from superscope.evidence.tables import retractions, unfolded
 from superscope.evidence.wording import answer, number, percent, span
 from superscope.lab import Lab
 from superscope.lms.model import attention
 from superscope.measure.activations import heads
-from superscope.studies.p4_21_induction_token_code.figures import figures, unfolded
+from superscope.studies.p4_21_induction_token_code.figures import figures
 from superscope.studies.p4_21_induction_token_code.measured import (
     against_least_squares,
     heard,

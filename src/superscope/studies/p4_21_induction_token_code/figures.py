@@ -6,17 +6,10 @@ import pandas as pd
 
 from superscope import plots
 from superscope.evidence.findings import Figure
+from superscope.evidence.tables import unfolded
 from superscope.studies.p4_21_induction_token_code.setting import ONE, SHUFFLED, SPARSE, TRAINED, UNIT
 
 CURVES = {TRAINED: "treatment", ONE: "", UNIT: "control", SPARSE: "plant"}
-
-
-def unfolded(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows that a column of lists holds, with the model and the arm of each."""
-    held = table[table[column].notna()]
-    return pd.DataFrame(
-        [{"model": row["model"], "arm": row["arm"], **inner} for _, row in held.iterrows() for inner in row[column]]
-    )
 
 
 def figures(table: pd.DataFrame) -> list[Figure]:
