@@ -23,7 +23,7 @@ def test_a_tiny_run(found):
     by = {claim.id: claim for claim in found.claims}
     assert set(by) == {row.id for row in study.EXPECTED}
     for row in study.EXPECTED:
-        if row.id not in ("rebuilt", "blind"):  # tables give even more of neurons that were never trained
+        if row.id not in ("rebuilt", "blind", "context"):  # tables give even more of neurons that were never trained
             assert by[row.id].null.estimate.against(by[row.id].rule) != "inside", row.id
     assert by["rebuilt"].null.estimate.against(by["rebuilt"].rule) == "inside"
     assert by["rebuilt"].verdict == "undecided"
