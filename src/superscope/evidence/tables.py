@@ -31,6 +31,18 @@ def arms(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def moved_on(table: pd.DataFrame, arm: str, name: str, unit: str = "seed") -> pd.DataFrame:
+    """Rows of an arm called `name`: what `arm` measured, each under the next replicate: another draw of the same thing.
+
+    >>> moved_on(pd.DataFrame({"arm": ["a", "a"], "seed": [0, 1], "loss": [2.0, 3.0]}), "a", "b").to_dict("list")
+    {'arm': ['b', 'b'], 'seed': [0, 1], 'loss': [3.0, 2.0]}
+    """
+    rows = table[table.arm == arm]
+    if len(rows) < 2:
+        raise ValueError(f"arm {arm!r} has {len(rows)} replicates: another draw needs two at least")
+    return rows.assign(arm=name, **{unit: np.roll(rows[unit].to_numpy(), 1)}).sort_values(unit, ignore_index=True)
+
+
 def mean_arm(name: str, table: pd.DataFrame, **columns: str) -> pd.DataFrame:
     """Rows of one arm from a table with one row per network: the mean of each column over everything that shares a seed.
 

@@ -136,6 +136,77 @@ def draw(
     return out
 
 
+STRENGTHS = (1.0, 0.7, 0.55, 0.45, 0.4)
+RARER = 10.0  # a concept of an uneven unit occurs in up to so many times fewer, or more, documents than the first
+
+
+def sets_apart(
+    pool: Sequence[Concept], document: np.ndarray, m: int, count: int, rng: np.random.Generator
+) -> list[list[Concept]]:
+    """`count` sets of `m` concepts of which no two meet, in numbers of documents up to `RARER` apart.
+
+    document: (token,) of the tokens that the concepts are told of. Raises ValueError when the pool has no such set.
+    """
+    spread = [len(np.unique(document[one.where])) for one in pool]
+    out: list[list[Concept]] = []
+    for _ in range(20 * count):
+        chosen: list[int] = []
+        for k in rng.permutation(len(pool)):
+            near = not chosen or 1 / RARER <= spread[k] / spread[chosen[0]] <= RARER
+            if len(chosen) < m and near and all(_apart(pool[k], pool[j]) for j in chosen):
+                chosen.append(int(k))
+        if len(chosen) == m:
+            out.append([pool[k] for k in chosen])
+        if len(out) == count:
+            return out
+    raise ValueError(f"{len(pool)} concepts hold no {m} that (almost) never meet: use more text")
+
+
+def uneven(
+    document: np.ndarray, chosen: Sequence[Concept], rng: np.random.Generator, strengths: Sequence[float] = STRENGTHS,
+    noise: float = 0.03, misses: float = MISSES, false: float = 0.001,
+) -> np.ndarray:  # fmt: skip
+    """(token,) float32 of a unit that fires on every concept as strongly as `strengths` say and as often as it occurs.
+
+    The strength varies by document (.5 to 1) and token; there are misses, false firings and noise. Unlike `unit`, no concept is
+    thinned out to make all alike. document: (token,).
+    """
+    values = noise * np.abs(rng.standard_normal(len(document)))
+    for strength, concept in zip(strengths, chosen, strict=False):
+        on = concept.where & (rng.random(len(document)) > misses)
+        loud = rng.uniform(0.5, 1.0, int(document.max()) + 1)[document[on]] * rng.uniform(0.9, 1.0, int(on.sum()))
+        values[on] = np.maximum(values[on], strength * loud)
+    wrong = rng.random(len(document)) < false
+    values[wrong] = np.maximum(values[wrong], rng.uniform(0.3, 1.0, int(wrong.sum())))
+    return values.astype(np.float32)
+
+
+def directions(
+    values: np.ndarray, sets: Sequence[Sequence[Concept]], fit: np.ndarray, penalty: float = 0.003,
+) -> np.ndarray:  # fmt: skip
+    """(d, set) directions in real activations that read known concepts, with `STRENGTHS`.
+
+    values: (token, d). fit: (token,) bool, the tokens they are learned on. Each concept has a ridge direction of its
+    own, scaled so that its tokens lie one unit above the mean, and a set is their weighted sum: real noise, known concepts.
+    """
+    named = {one.name: one for chosen in sets for one in chosen}
+    spread = values[fit].std(axis=0) + 1e-6
+    x = (values[fit] - values[fit].mean(axis=0)) / spread
+    there = np.stack([one.where[fit] for one in named.values()], axis=1).astype(np.float32)
+    gram = x.T @ x + penalty * len(x) * np.eye(x.shape[1], dtype=x.dtype)
+    reads = np.linalg.solve(gram, x.T @ (there - there.mean(axis=0)))
+    height = ((x @ reads) * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    reads = reads / np.maximum(height, 1e-6) / spread[:, None]
+    number = {name: k for k, name in enumerate(named)}
+    return np.stack(
+        [
+            sum(s * reads[:, number[one.name]] for s, one in zip(STRENGTHS, chosen, strict=False))  # type: ignore[misc]
+            for chosen in sets
+        ],
+        axis=1,
+    )
+
+
 def _apart(a: Concept, b: Concept) -> bool:
     return bool((a.where & b.where).sum() <= _OVERLAP * min(a.where.sum(), b.where.sum()))
 
@@ -161,7 +232,7 @@ def judged(split: Split, ms: Sequence[int], count: int, seed: int, **options: in
     return {m: [judge(contexts(split, u.activations)) for u in draw(split, m, count, seed, known)] for m in ms}
 
 
-def auc(higher: Sequence[float], lower: Sequence[float]) -> float:
+def auc(higher: Sequence[float] | np.ndarray, lower: Sequence[float] | np.ndarray) -> float:
     """Probability that one of the first is larger than one of the second, ties half."""
     a, b = np.asarray(higher)[:, None], np.asarray(lower)[None]
     return float(((a > b) + 0.5 * (a == b)).mean())
