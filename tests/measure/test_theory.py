@@ -231,3 +231,15 @@ def test_laws_of_the_front_door_are_understood():
     assert theory.polygon_optimum(5, Uniform(0, 1)).loss == pytest.approx(theory.polygon_optimum(5).loss, rel=1e-3)
     expected = theory.polygon_optimum(5, theory.levels_law(1, 2, 3)).loss
     assert theory.polygon_optimum(5, Levels(1, 2, 3)).loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_neuron_and_four_exclusive_features():
+    assert round(theory.exclusive_loss(4, 1), 3) == 0.824
+    assert round(theory.exclusive_loss(4, 2), 3) == 0.693
+    assert theory.exclusive_loss(4, 0) == theory.exclusive_loss(4, 4) == pytest.approx(np.log(4))
+    # the slow twin: the best readout of a neuron that is on for `on` of `n` classes, by enumeration of what is known
+    for n, on in ((4, 1), (4, 2), (7, 3)):
+        known = np.array([1 / on if k < on else 1 / (n - on) for k in range(n)])
+        assert theory.exclusive_loss(n, on) == pytest.approx(-np.log(known).mean())
+    with pytest.raises(ValueError, match="on for 0 to n"):
+        theory.exclusive_loss(4, 5)

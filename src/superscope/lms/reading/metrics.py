@@ -195,9 +195,14 @@ def both_ways(values: np.ndarray, text: Text, of: Callable[[np.ndarray, Text, np
 
 def concepts(values: np.ndarray, text: Text) -> np.ndarray:
     """(unit,) one over the effective number of concepts, from both ways."""
-    high = taken(excess(values), text) ** 2
+    return effective(taken(excess(values), text))
+
+
+def effective(heights: np.ndarray) -> np.ndarray:
+    """(unit,) one over the effective number of heights (way, unit, step), mean of both ways; 1 / `STEPS` if none is sure."""
+    squares = heights**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        one = (high**2).sum(axis=2) / high.sum(axis=2) ** 2
+        one = (squares**2).sum(axis=2) / squares.sum(axis=2) ** 2
     return np.asarray(np.where(np.isfinite(one), one, 1 / STEPS).mean(axis=0))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from superscope.lms.corpus import tokenizer, wordclasses
 from superscope.lms.corpus.generated import DAYS, SEGMENTS
-from superscope.lms.corpus.splits import Rows, Split
+from superscope.lms.corpus.splits import Rows, Split, sample
 from superscope.lms.model.language_model import LanguageModel
 from superscope.measure.activations import carriers
 from superscope.measure.activations.carriers import Site
@@ -169,6 +169,23 @@ def cases(
         weights = carriers.telling(following[many[0]], following[many[1]], int(model.hooked.cfg.d_vocab))
         ons, offs = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
         yield Case(name, at(ons, offs), weights, len(parts[0][0])), ons, offs
+
+
+def carriers_of(
+    model: LanguageModel, each: int, generic: int, pairs: int, rng: np.random.Generator, basis: np.ndarray | None = None
+) -> Iterator[int]:
+    """How many neurons of the last layer (or of axes `basis` (axis, neuron)) carry each of the five features that the neurons
+    carry at all, half a nat or more: ranked by attribution, with the norm's scale held (4.31)."""
+    split = sample(model.tokenizer)
+    rows, first = text_of(split, model.n_ctx, each, generic, rng)
+    axes = np.eye(model.d_mlp, dtype=np.float32) if basis is None else basis.astype(np.float32)
+    for case, *_ in cases(model, split, rows, first, pairs, pairs // 2, rng):
+        fit, _ = case.parts
+        if size(fit, case.weights) < 0.5:
+            continue
+        there = fit.values[~fit.on].mean(axis=0, keepdims=True)
+        shares = carriers.signed_attribution(fit.values, there, fit.gradient(case.weights))(axes)
+        yield carriers.settled(shares[np.argsort(-np.abs(shares), kind="stable")])
 
 
 def size(site: Site, weights: np.ndarray) -> float:

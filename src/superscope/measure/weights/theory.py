@@ -10,6 +10,7 @@ Sources: Elhage et al. 2022, Toy Models of Superposition (TMS, arXiv 2209.10652)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -302,3 +303,16 @@ def critical_loss(k: int, n: int, law=None) -> float:
     if not 2 <= k <= n:
         raise ValueError(f"critical_loss(k={k}, n={n}): needs 2 <= k <= n")
     return k / n * polygon_optimum(k, law).loss + (n - k) / n * law.mean_square()
+
+
+def exclusive_loss(n: int, on: int) -> float:
+    """Cross-entropy, in nats, of naming one of `n` equally likely features of which exactly one is there, from a single neuron
+    that is on for `on` of them and off for the others: (on/n) ln on + (1 - on/n) ln(n - on).
+
+    Bricken et al. 2023, section "Why not architectural approaches": with four features a monosemantic neuron loses (3/4) ln 3 =
+    .824, one for two of them ln 2 = .693, so that cross-entropy prefers the polysemantic one although no feature interferes.
+    Raises ValueError unless 0 <= on <= n and n >= 1.
+    """
+    if not (n >= 1 and 0 <= on <= n):
+        raise ValueError(f"n={n}, on={on}: expected a neuron that is on for 0 to n of n features")
+    return sum(k / n * math.log(k) for k in (on, n - on) if k)
