@@ -17,11 +17,14 @@ from superscope.lms.corpus.generated import Document
 from superscope.lms.corpus.tokenizer import Tokenizer
 from superscope.lms.model.transformer import Shape
 from superscope.lms.reading import neuroscope
-from superscope.lms.reading.judge import judge
+from superscope.lms.reading.metrics import Verdict
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<script>document.title = "evil"</script>'
 N = 11  # neurons: the last file of units is not full
+
+
+VERDICTS = [Verdict(1.0 + k / 3, 1.0, [(f"token {EVIL!r}", 1.0), ("in <b>code</b>", 0.4)], 0.25) for k in range(N)]
 
 
 def text(rng):
@@ -42,7 +45,7 @@ def reports():
 @pytest.fixture(scope="module")
 def site(reports, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    pages.write(reports, folder, [judge(reports.contexts(k)) for k in range(N)])
+    pages.write(reports, folder, VERDICTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "bundled_results", lambda: None)
         atlas.build(folder, folder / "no-runs")
@@ -119,7 +122,7 @@ def test_the_index_links_what_is_there(site, reports, tmp_path, monkeypatch):
 
 
 def test_the_same_reports_give_the_same_bytes(site, reports, tmp_path):
-    pages.write(reports, tmp_path, [judge(reports.contexts(k)) for k in range(N)])
+    pages.write(reports, tmp_path, VERDICTS)
     for path in (tmp_path / "neuroscope" / NAME).iterdir():
         assert path.read_bytes() == (site / "neuroscope" / NAME / path.name).read_bytes()
 

@@ -25,7 +25,7 @@ from superscope.atlas import view
 from superscope.atlas.build import environment
 
 if TYPE_CHECKING:
-    from superscope.lms.reading.judge import Judgement
+    from superscope.lms.reading.metrics import Verdict
     from superscope.lms.reading.neuroscope import Examples, UnitReports
 
 SHARD = 4  # units per file: some 100 kB
@@ -48,17 +48,17 @@ def slug(model: str, place: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", f"{model}-{place}").strip("-.")
 
 
-def write(reports: UnitReports, out: Path | str, judgements: Sequence[Judgement] | None = None) -> Pages:
-    """Write the pages of one layer's units under `out` (the atlas's folder), with the rule judge's verdicts when given."""
+def write(reports: UnitReports, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> Pages:
+    """Write the pages of one layer's units under `out` (the atlas's folder), with the judge's verdicts when given."""
     out = Path(out)
     name = slug(reports.model, f"L{reports.layer}" if reports.layer is not None else reports.title)
     data = f"{FOLDER}/{name}"
-    table = _table(reports, judgements)
+    table = _table(reports, verdicts)
     head = {
         "name": name, "model": reports.model, "title": reports.title, "units": len(reports), "tokens": reports.n_tokens,
         "corpus": reports.corpus, "page": f"neuroscope-{name}.html", "shard": SHARD, "kind": _kind(reports),
     }  # fmt: skip
-    source = _Source(reports, judgements)
+    source = _Source(reports, verdicts)
     for start in range(0, len(reports), SHARD):
         store.atomic_write_many(out, {f"{data}/units-{start // SHARD:04d}.js": _shard(source, start)})
     files = {
@@ -100,20 +100,21 @@ def _short(value: float, digits: int = 3) -> float | None:
     return float(f"{value:.{digits}g}")
 
 
-def _table(reports: UnitReports, judgements: Sequence[Judgement] | None) -> dict[str, Any]:
+def _table(reports: UnitReports, verdicts: Sequence[Verdict] | None) -> dict[str, Any]:
     """Columns of the index page, one short row per unit."""
     frame = reports.table
     rows = []
     for k, row in enumerate(frame.itertuples(index=False)):
-        verdict = judgements[k] if judgements is not None else None
+        verdict = verdicts[k] if verdicts is not None else None
         rows.append(
             [
                 int(row.unit), _short(row.density), _short(row.kurtosis), _short(row.high), _visible(row.token),
                 _short(row.token_share, 2), row.label, _short(row.enrichment), _short(row.label_share, 2),
-                _short(verdict.score, 2) if verdict else None, verdict.rule if verdict else "",
+                _short(verdict.concepts, 2) if verdict else None,
+                ", ".join(name for name, _ in verdict.named[:3]) if verdict else "",
             ]
         )  # fmt: skip
-    return {"rows": rows, "judged": judgements is not None}
+    return {"rows": rows, "judged": verdicts is not None}
 
 
 def _labels(reports: UnitReports) -> dict[str, Any]:
@@ -150,8 +151,8 @@ class _Vocabulary:
 class _Source:
     """Reports with what all units' pages need, worked out once."""
 
-    def __init__(self, reports: UnitReports, judgements: Sequence[Judgement] | None) -> None:
-        self.reports, self.judgements = reports, judgements
+    def __init__(self, reports: UnitReports, verdicts: Sequence[Verdict] | None) -> None:
+        self.reports, self.verdicts = reports, verdicts
         self.share = reports.share
         rich = reports.enrichment()
         rich = rich[(rich["enrichment"] > 0) & (rich["firings"] >= _FEWEST_FIRINGS)]
@@ -177,7 +178,7 @@ def _shard(source: _Source, start: int) -> bytes:
 
 def _unit(source: _Source, k: int, words: _Vocabulary) -> dict[str, Any]:
     reports, share = source.reports, source.share[k]
-    verdict = source.judgements[k] if source.judgements is not None else None
+    verdict = source.verdicts[k] if source.verdicts is not None else None
     moments = reports.moments
     grams = reports.ngrams[k]
     scale = max(abs(float(moments.high[k])), abs(float(moments.low[k])), 1e-30)
@@ -209,7 +210,8 @@ def _unit(source: _Source, k: int, words: _Vocabulary) -> dict[str, Any]:
             ids, values = getattr(reports.logits, side)[k], getattr(reports.logits, f"{side}_value")[k]
             out[side] = [[words(i), _short(v)] for i, v in zip(ids, values, strict=True)]
     if verdict is not None:
-        out["rule"] = [verdict.rule, _short(verdict.score, 2), _short(verdict.single_token_share, 2), _short(verdict.chance, 2)]
+        named = [[name, _short(height, 2)] for name, height in verdict.named]
+        out["judged"] = [_short(verdict.concepts, 2), _short(verdict.in_firings, 2), _short(verdict.one_word, 2), named]
     return out
 
 

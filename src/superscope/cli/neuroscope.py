@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Iterator
@@ -67,14 +68,18 @@ def _latents(name: str, loaded: LanguageModel) -> tuple[Units, np.ndarray | None
 def _examine(args: Neuroscope, loaded: LanguageModel, split: Split, units: tuple[Units, np.ndarray | None] | None) -> int:
     from superscope import atlas
     from superscope.atlas import neuroscope as pages
-    from superscope.lms.reading.judge import judge
+    from superscope.lms.model import activations
+    from superscope.lms.reading import metrics
 
     with _bars(quiet=args.quiet) as say:
         reports = _reports(args, loaded, split, say, units)
-        verdicts = []
-        for unit in range(len(reports)):
-            verdicts.append(judge(reports.contexts(unit)))
-            say("judge", unit + 1, len(reports))
+        judged = units[0] if units is not None else activations.neurons(loaded, args.layer)
+        rows = min(args.rows or metrics.JUDGED_ROWS, metrics.JUDGED_ROWS)
+        try:
+            verdicts = metrics.verdicts(loaded, split, judged, rows, args.seed, lambda done, of: say("judge", done, of))
+        except ValueError as error:
+            verdicts = None
+            print(f"not judged: {error}", file=sys.stderr)
     made = pages.write(reports, args.out, verdicts)
     site = atlas.build(args.out, args.runs)  # so that the index lists the new pages
     what = f"neurons of {loaded.name}, layer {args.layer}" if args.sae is None else f"latents of {args.sae} in {loaded.name}"

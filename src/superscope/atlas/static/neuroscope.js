@@ -48,7 +48,7 @@ const COLUMNS = [
   ["density", "number", percent], ["kurtosis", "number", show], ["largest", "number", show],
   ["top token", "", (v) => (v ? piece(v) : "–")], ["share", "number", percent],
   ["top label", "", show], ["enrichment", "number", show], ["share", "number", percent],
-  ["rule F1", "number", show], ["rule", "rule", (v) => v],
+  ["concepts", "number", show], ["which", "rule", (v) => v],
 ];
 const PAGE = 100;
 const ENRICHMENT = 7;
@@ -229,9 +229,10 @@ async function showUnit() {
   byId("after").href = `#${(number + 1) % count}`;
   byId("facts").replaceChildren(...Object.entries(unit.facts).map(([name, value]) =>
     make("div", {}, make("dt", {}, NAMES[name]), make("dd", {}, name === "density" ? percent(value) : show(value)))));
-  byId("rule").textContent = unit.rule
-    ? `Best short rule: ${unit.rule[0]}. F1 on held-out documents ${show(unit.rule[1])} (always firing: ${show(unit.rule[3])}); ` +
-      `share of the most frequent token ${percent(unit.rule[2])}.` : "";
+  byId("rule").textContent = unit.judged
+    ? `Effective number of concepts: ${show(unit.judged[0])} over the whole range, ${show(unit.judged[1])} in its strongest firings. ` +
+      `Concepts by height: ${unit.judged[3].map(([name, height]) => `${name} (${show(height)})`).join(", ") || "none that is sure"}. ` +
+      `Share of the most frequent word: ${percent(unit.judged[2])}.` : "";
   histogram(unit);
   table("labels", ["label", "log₂ ratio", "share", "firings"],
     unit.labels.map(([what, label, value, share, firings]) => [make("span", {}, label, make("span", { class: "of" }, ` ${what}`)), show(value), percent(share), show(firings)]));
