@@ -1,56 +1,80 @@
-"""4.37: the judge is validated inside the study, the cards are blind, agreement is kappa, and one tiny run."""
+"""4.37: arms are matched, planted layers are told from trained ones, cards are blind, agreement is kappa, and one tiny run."""
 
+import itertools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from superscope import studies
+from superscope import lms, studies
+from superscope.evidence.wording import check_answer
+from superscope.lab import Lab
+from superscope.lms.reading import matched
 from superscope.studies import p4_37_solu_interpretable as study
 
-TINY = {"neurons": 4, "rows": 6, "planted": 3, "cards": 2, "others": ()}
+TINY = {"neurons": 8, "rows": 60, "planted": 4, "cards": 2, "others": ()}
 
 
-def test_the_same_neurons_in_every_arm():
-    config = study.Config(neurons=7)
-    numbers = [
-        study.examine(name, kind, study.Config(neurons=7, rows=3), 0)["units"]
-        for name, kind in (("gelu-1l-mini", ""), ("gelu-1l-mini", "init"))
-    ]
-    assert [u["neuron"] for u in numbers[0]] == [u["neuron"] for u in numbers[1]]
-    model = study.load("gelu-1l-mini")
-    assert [u["neuron"] for u in numbers[0]] == study.chosen(model, config, 0).tolist()
+@pytest.fixture
+def short(monkeypatch):
+    """Less text, two starts, and no slow judge."""
+    whole = lms.corpus.sample
+    monkeypatch.setattr("superscope.lms.corpus.sample", lambda tokenizer: whole(tokenizer, 400))
+    monkeypatch.setattr("superscope.lms.corpus.splits.sample", lambda tokenizer: whole(tokenizer, 400))
+    seeds = study._language.by_seed
+    monkeypatch.setattr("superscope.studies.language.by_seed", lambda name: {k: v for k, v in seeds(name).items() if k < 2})
 
 
-def test_the_judge_is_validated_on_planted_units():
-    found = study.validation("gelu-1l-mini", study.Config(planted=6), 3)
-    assert found["auc"] >= 0.9
-    assert min(found["scores"]["1"]) > np.mean(found["scores"]["5"])
+def test_the_same_neurons_and_the_same_turn_in_every_arm_and_losses_are_those_of_the_arm(short):
+    models = {name: lms.load(name) for name in (study.GELU, study.SOLU)}
+    found = matched.read(models, 12, 6, np.random.default_rng(0))
+    assert {kind for _, kind in found.values} == set(matched.KINDS)
+    for name in models:
+        whole = found.whole[name]
+        assert np.array_equal(found.values[name, matched.NEURONS], whole[:, found.which])
+        turned = found.values[name, matched.ROTATED]
+        basis = np.linalg.lstsq(whole / (whole.std(axis=0) + 1e-6), turned, rcond=None)[0]
+        assert np.allclose(basis.T @ basis, np.eye(6), atol=1e-2)
+        assert found.loss[name, matched.INIT] > 8 > found.loss[name, matched.NEURONS]
+        assert found.loss[name, matched.SHUFFLED] > found.loss[name, matched.NEURONS] + 1
 
 
-def test_agreement_is_kappa(monkeypatch):
-    sheet = pd.DataFrame(
-        {"model": ["a"] * 8, "neuron": range(8), "interpretable": [True, True, True, True, False, False, False, False]}
-    )
+def test_kappa():
+    people = [True, True, True, True, False, False, False, False]
+    judge = [True, True, True, False, False, False, False, True]  # they agree on six of eight
+    assert study.kappa(people, judge) == pytest.approx(0.5)
+    assert study.kappa(people, people) == 1
+    assert np.isnan(study.kappa([True] * 3, [True] * 3))
+
+
+def test_a_sheet_of_scripted_answers_is_compared_with_the_judge(short, tmp_path, monkeypatch):
+    sheet = pd.DataFrame({"model": [study.GELU] * 4, "neuron": [1, 2, 3, 4], "interpretable": [True, False, True, False]})
     monkeypatch.setattr(study.cards, "read_scores", lambda folder: sheet)
-    scores = [0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.9]  # the rule judge agrees on six of eight
-    arms = [{"model": "a", "kind": "", "units": [{"neuron": k, "score": x} for k, x in enumerate(scores)]}]
-    found = study.agreement(study.Config(human="x"), arms, 0.5)
-    assert found["agreement"] == 0.75
-    assert found["kappa"] == pytest.approx(0.5)
+    said = pd.DataFrame({"concepts in firings": [1.0, 5.0, 3.0, 1.5], "rule": [0.9, 0.1, 0.9, 0.1]})
+    monkeypatch.setattr(study, "judged", lambda values, text: said)
+    found = study.agreement(study.Config(human="x", rows=50), Lab(0, "quick", tmp_path))
+    assert found["cards"] == 4
+    assert found["agreement"] == 0.5
+    assert found["kappa with a rule"] == 1
 
 
-def test_a_tiny_run(tmp_path):
+def test_the_sentence_is_short_whatever_the_verdicts():
+    by = pd.DataFrame({"concepts": [11.234, 0.5678]}, index=["SoLU", "GELU"])
+    for verdicts in itertools.product(("supported", "refuted", "undecided"), repeat=5):
+        check_answer(study.in_short(dict(zip([row.id for row in study.EXPECTED], verdicts, strict=True)), by))
+    check_answer(study.in_short({"more": "gate failed"}, by))
+
+
+def test_a_tiny_run(short, tmp_path):
     found = studies.get("4.37").run(out=tmp_path, **TINY)
-    assert {claim.id for claim in found.claims} == {"more-interpretable", "higher-score", "loss-parity", "top-flatters"}
-    parity = next(claim for claim in found.claims if claim.id == "loss-parity")
-    assert parity.verdict in ("supported", "gate failed")
+    assert {claim.id for claim in found.claims} == {row.id for row in study.EXPECTED}
+    table = found.tables["arms"].set_index("arm")
+    assert (table.loc["GELU", "loss"] < table.loc["GELU, initial weights", "loss"].min() - 3).all()
+    assert table.loc[study.MOST, "concepts"].mean() < table.loc["GELU", "concepts"].mean()
     (page,) = tmp_path.rglob("cards.html")
     text = page.read_text()
     assert not any(word in text.lower() for word in ("gelu", "solu", "relu", "mini"))
     (key,) = tmp_path.rglob("key.json")
     assert page.parent not in key.parents
     assert json.loads(key.read_text())
-    rows = found.tables["arms"]
-    assert set(rows["kind"]) == {"neurons", "rotated", "init", "shuffled"}

@@ -1,19 +1,21 @@
-"""4.37: are more neurons of a SoLU model interpretable than of a GELU model, by the SoLU paper's own measure?
+"""4.37: are more neurons of a SoLU model monosemantic than of a GELU model?
 
-Measure (Elhage et al. 2022, SoLU). Somebody sees the ten contexts where a neuron fires most, not knowing of which model it is,
-and says whether one theory explains them. Here two judges can do that: a person, with blinded cards that this study writes
-beside its findings, and a rule judge, which learns one short rule on half of the documents and must predict the firing in the
-other half. The rule judge is validated first on planted units of one and of several unrelated concepts, and its threshold is
-set on them alone.
+Measure (Elhage et al. 2022, SoLU): somebody sees the ten contexts where a neuron fires most, not knowing of which model it is,
+and says whether one theory explains them. Here three judges can do that, on the same neurons of models with the same start and
+the same batches: the effective number of concepts over the whole range of activation, the judge of 4.38 (a neuron counts as
+monosemantic with fewer than two); one short rule about the ten strongest contexts, which is the paper's
+protocol without people, and ranks untrained neurons above trained ones (4.38); and people, with blinded cards that this
+study writes beside its findings.
 
-Arms: GELU, ReLU, SoLU, and SoLU followed by LayerNorm, from the same initial tensors and the same batches within a seed.
-Controls: random directions instead of neurons, the initial model, shuffled weights. Because the top ten are known to flatter,
-the same judge also sees contexts from the whole range of activations. Prior numbers: about 35% of GELU neurons and 60% of SoLU
-neurons were judged interpretable, at little cost in loss.
+Nulls: the same comparison between random directions of the two layers, which nobody trained to be read; the loss of untrained
+models; initial weights. Plants: a quarter of the GELU neurons replaced by directions that read one known concept. ReLU and SoLU
+without its LayerNorm are shown beside. Prior numbers: about 35 % of the neurons of the baseline and 60 % of SoLU's were judged
+interpretable, at little cost in loss. The toy answer: a privileged basis aligns features with neurons (TMS).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,46 +23,53 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact
 
 from superscope import lms, plots
-from superscope.evidence import stats
-from superscope.evidence.findings import Figure, Findings, Gate
+from superscope.evidence.expect import Check, Expect, gate, judge
+from superscope.evidence.findings import Figure, Findings
+from superscope.evidence.tables import moved_on, retractions
+from superscope.evidence.wording import answer, number, percent
 from superscope.lab import Lab
-from superscope.lms import LanguageModel, load
 from superscope.lms.model import activations
-from superscope.lms.reading import cards, neuroscope, planted
-from superscope.lms.reading.judge import FIRES, Contexts, Judgement, judge
-from superscope.lms.zoo import minis as zoo
+from superscope.lms.reading import cards, matched, metrics, neuroscope, planted
+from superscope.lms.reading.matched import INIT, NEURONS, ROTATED
 from superscope.studies import language as _language
 
 PROBLEM = "4.37"
 TITLE = "Are SoLU neurons easier to read?"
-QUESTION = "Are more neurons of a SoLU model interpretable than of a GELU model, by the ten contexts where they fire most?"
+QUESTION = "Are more neurons of a SoLU model monosemantic than of a GELU model, by their strongest contexts and by all?"
 ASSUMPTIONS = [
-    "A neuron is interpretable when one short rule about the text predicts its strong firings in unseen documents.",
-    "What the rule judge cannot express (a topic, a syntactic role) counts as not interpretable, in every arm alike.",
+    "A neuron is monosemantic when it answers to fewer than two concepts in effect, over the whole range of its activation.",
+    "What the list of concepts lacks (a topic, a syntactic role) makes a neuron look polysemantic, in every arm alike.",
     "SoLU neurons are read before the LayerNorm that follows them, as in the paper.",
 ]
 DISANALOGIES = [
-    "The judge ranks the neurons of untrained models above those of trained ones (mean score .32 against .19 for "
-    "GELU, .41 against .23 for SoLU): what it calls interpretable is mostly a rule about top contexts, and until another judge "
-    "reads them these verdicts stand on nothing.",
-    "One layer of 512 neurons after 262 million tokens, on 16 sharply different genres: the paper's models are larger "
-    "and trained "
-    "on far more text.",
-    "The paper's judges were people; the blinded cards let people judge here too, but the verdicts below are the rule judge's.",
-    "Planted concepts are of the kinds that the judge's rules can state, so its AUC there is a ceiling and its "
-    "threshold high: the "
-    "share of interpretable neurons is a small number whose sign can turn with the threshold (see the table of "
-    "thresholds). The "
-    "mean score needs none. Both were known from a review before the recorded runs.",
-    "The noise of the planted units was chosen after first tries, in which false firings filled their top documents "
-    "(AUC 0.84 to 0.96).",
+    "One layer of 512 neurons after 262 million tokens, on 16 sharply different genres: the paper's models are larger, and "
+    "trained on far more text.",
+    "The paper's judges were people; the blinded cards let people judge here too, but the verdicts are the metric's.",
     "Genre detectors are easy to state in this corpus, because its genres are labelled.",
+    "A first run on other texts changed the null: random directions of a SoLU layer are ruled by its few loudest neurons, and "
+    "looked simpler than its neurons; all neurons are scaled alike before they are turned.",
+    "Three starts of each model; what `--seed` changes is the text and which neurons are looked at.",
 ]
-PAIR = ("gelu-1l-mini", "solu_ln-1l-mini")
+TIPS = [
+    "Let the whole range speak, not the top alone",
+    "Rate the cards before reading the key: superscope run 4.37 --human FOLDER",
+]
+
+GELU, SOLU = "gelu-1l-mini", "solu_ln-1l-mini"
+FEW = 2.0  # concepts in effect, below which a neuron is monosemantic
 PARITY = 0.05  # nats per token: what may be called no cost in loss
+QUARTER = "GELU, a quarter made to read one concept"
+MOST = "GELU, three quarters made to read one concept"
+LOUD, OTHER_SEED = "one loud concept over four", "GELU of another seed"
+PAPER = 0.8  # F1 of a rule about the strongest contexts that counts as one theory explaining them
+
+
+def arm(name: str, kind: str = NEURONS) -> str:
+    """How an arm is called."""
+    short = {GELU: "GELU", SOLU: "SoLU"}.get(name, name.removesuffix("-1l-mini"))
+    return short if kind == NEURONS else f"{short}, {kind}"
 
 
 @dataclass(frozen=True)
@@ -68,302 +77,272 @@ class Config:
     """Which models, how many neurons, how much text."""
 
     others: tuple[str, ...] = ()  # arms beside GELU and SoLU with LayerNorm, such as "relu-1l-mini" "solu-1l-mini"
-    neurons: int = 48  # neurons per model
-    rows: int = 100  # rows of 256 tokens in which contexts are looked for
-    examples: int = 10  # contexts per neuron
-    planted: int = 15  # planted units per number of concepts
+    neurons: int = 32  # neurons per model
+    rows: int = 500  # rows of 256 tokens
+    planted: int = 6  # planted units of each number of concepts
     cards: int = 20  # neurons per model on the blinded cards
-    published: tuple[str, ...] = ()  # published models for the third rung, such as "gelu-1l" "solu-1l"
-    human: str = ""  # folder of cards with a filled score sheet, for the agreement of the two judges
+    human: str = ""  # folder of cards with a filled score sheet, for the agreement of people with the judge
+
+    def __post_init__(self) -> None:
+        if min(self.neurons, self.planted) < 4 or self.rows < 50 or self.cards < 1:
+            raise ValueError(
+                f"neurons={self.neurons}, planted={self.planted}, rows={self.rows}, cards={self.cards}: expected at least 4 "
+                "neurons and planted units, 50 rows and 1 card"
+            )
 
 
 _OTHERS = ("relu-1l-mini", "solu-1l-mini")
 PRESETS = {
     "quick": Config(),
-    "standard": Config(_OTHERS, neurons=256, rows=600, planted=60, cards=60, published=("gelu-1l", "solu-1l")),
-    "full": Config(_OTHERS, neurons=512, rows=4000, examples=20, planted=200, cards=60, published=("gelu-1l", "solu-1l")),
+    "standard": Config(_OTHERS, neurons=128, rows=1600, planted=20, cards=60),
+    "full": Config(_OTHERS, neurons=512, rows=4500, planted=60, cards=60),
 }
 
+GATE = [
+    Check("The judge places trained GELU neurons above initial ones: AUC .8", "trained", ">= 0.8", arm(GELU)),
+    Check("and trained SoLU neurons above theirs", "trained", ">= 0.8", arm(SOLU)),
+    Check("it counts unequal planted concepts: rank correlation .8", "counts", ">= 0.8", arm(GELU)),
+    Check("most units of one planted concept count as monosemantic, with strengths unequal", "one", ">= 0.8", arm(GELU)),
+    Check("and few of three", "three", "<= 0.2", arm(GELU)),
+]
+EXPECTED = [
+    Expect(
+        "more", "Over the whole range the share of monosemantic neurons is .1 larger in SoLU than in GELU", "monosemantic",
+        ">= 0.1", of="SoLU - GELU", null=f"{arm(SOLU, ROTATED)} - {arm(GELU, ROTATED)}", plant=f"{QUARTER} - GELU",
+        why="Null: random directions of the same layers. Plant: a quarter of the neurons replaced by directions of one "
+        "concept.",
+        note="The paper's gain is .25, of people's verdicts on the strongest contexts.",
+    ),
+    Expect(
+        "fewer", "The median SoLU neuron has four fifths or fewer of the concepts of the median GELU neuron", "concepts",
+        "<= 0.8", of="SoLU / GELU", null=f"{arm(SOLU, ROTATED)} / {arm(GELU, ROTATED)}", plant=f"{MOST} / GELU",
+        why="Null: random directions of the same layers. Plant: three quarters of the neurons replaced.",
+    ),
+    Expect(
+        "published", "By one rule about the ten strongest contexts the share is .1 larger in SoLU", "published", ">= 0.1",
+        of="SoLU - GELU", null=f"{arm(SOLU, ROTATED)} - {arm(GELU, ROTATED)}", plant=f"{QUARTER} - GELU",
+        why="Null and plant: as before.",
+        note="The published protocol without people; it cannot tell trained from untrained neurons (4.38).",
+    ),
+    Expect(
+        "parity", "It costs at most .05 nats per token either way", "loss", f"within [{-PARITY}, {PARITY}]", of="SoLU - GELU",
+        null="GELU, initial weights - GELU", plant=f"{OTHER_SEED} - GELU",
+        why="Null: the loss before training. Plant: the same model of another seed.",
+    ),
+    Expect(
+        "flatters", "Strongest firings flatter: over the whole range a GELU neuron has twice as many concepts or more",
+        "flattery", ">= 2", of="GELU", null=arm(GELU, INIT), plant=LOUD,
+        why="Null: initial weights, whose strongest firings are no simpler. Plant: one concept, and four more at .5 of its "
+        "strength.",
+        note="Geometric mean over neurons of concepts in all activations over concepts in firings.",
+    ),
+]  # fmt: skip
+RETRACTED = [
+    ("more-interpretable", "undecided: the share by a rule about the strongest contexts",
+     "that judge ranks neurons of untrained models above those of trained ones"),
+    ("higher-score", "undecided", "the same judge"),
+    ("loss-parity", "supported", "stands; every arm had been given the trained loss, and its control was one constant"),
+    ("top-flatters", "undecided", "asked anew with the judge of 4.38, as a size of effect"),
+]  # fmt: skip
 
-def judged(model: LanguageModel, units: activations.Units, config: Config, seed: int) -> list[dict[str, Any]]:
-    """The rule judge's verdict on every unit, from its top contexts and from contexts of the whole range."""
-    reports = neuroscope.examine(model, lms.corpus.sample(model.tokenizer), units=units, rows=config.rows, seed=seed)
-    out = []
-    for row in range(len(reports)):
-        spread = reports.contexts(row, config.examples, "strata")
-        top, range_ = judge(reports.contexts(row, config.examples)), judge(spread)
-        equal = judge(reports.contexts(row, max(2, firing_windows(spread))))  # as many windows with firings
-        out.append(
-            {"neuron": int(reports.numbers[row]), "score": top.score, "rule": top.rule, "one token": top.single_token_share,
-             "score over the range": range_.score, "score of as many": equal.score}
-        )  # fmt: skip
-    return out
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Judge every arm of every start, and compare start by start."""
+    names = [GELU, SOLU, *config.others]
+    twins = {name: _language.by_seed(name) for name in names}
+    seeds = sorted(set.intersection(*(set(one) for one in twins.values())))
+    parts = []
+    for seed in lab.progress(seeds, "starts"):
+        models = {name: twins[name][seed] for name in names}
+        part = lab.unit(f"start-{seed}", partial(examine, models, config, lab))
+        parts.append(part.assign(seed=seed))
+    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat([table, moved_on(table, "GELU", OTHER_SEED)], ignore_index=True)
+    passed = gate(table, GATE)
+    claims = judge(table, EXPECTED, passed)
+    shown = [twins[name][seed] for name in names for seed in seeds]
+    lab.unit(f"cards-{_language.key(*shown)}", partial(export_cards, shown, config, lab))
+    lab.note("Blinded cards lie in cards/ beside the findings, their key apart from them; rate them in a browser.")
+    tables = {
+        "arms": table.drop(columns=["each"]), "neurons": each_of(table), "retractions": retractions(RETRACTED),
+    }  # fmt: skip
+    if config.human:
+        tables["human"] = pd.DataFrame([agreement(config, lab)])
+    by = table.groupby("arm")[["monosemantic", "concepts", "published", "loss"]].mean()
+    return Findings(
+        passed,
+        claims,
+        figures(table),
+        tables,
+        f"Monosemantic: SoLU {percent(by.loc['SoLU', 'monosemantic'])}, GELU {percent(by.loc['GELU', 'monosemantic'])}, random "
+        f"directions {percent(by.loc[arm(SOLU, ROTATED), 'monosemantic'])} and "
+        f"{percent(by.loc[arm(GELU, ROTATED), 'monosemantic'])}. Concepts of the median neuron: "
+        f"{number(by.loc['SoLU', 'concepts'])} against {number(by.loc['GELU', 'concepts'])}. By the published protocol: "
+        f"{percent(by.loc['SoLU', 'published'])} against {percent(by.loc['GELU', 'published'])}. Loss: SoLU "
+        f"{number(by.loc['SoLU', 'loss'] - by.loc['GELU', 'loss'])} nats away.",
+        in_short({claim.id: claim.verdict for claim in claims}, by),
+    )  # fmt: skip
 
 
-def firing_windows(contexts: Contexts) -> int:
-    """Windows in which the unit fires by the judge's definition: what it can learn from."""
-    peaks = np.where(np.isnan(contexts.activations), -np.inf, contexts.activations).max(axis=1)
-    return int((peaks > FIRES * peaks.max()).sum()) if peaks.max() > 0 else 0
+def in_short(verdict: Mapping[str, str], by: pd.DataFrame) -> str:
+    """The sentence the page opens with."""
+    if "gate failed" in verdict.values():
+        return "No answer: the judge did not pass its own tests on these neurons."
+    few, many = (float(by.loc[name, "concepts"]) for name in ("SoLU", "GELU"))
+    return answer(
+        "The median SoLU neuron answers to {few} concepts, GELU's to {many}; that more of SoLU's are monosemantic is {more}.",
+        few=number(few, 2), many=number(many, 2), more=verdict["more"],
+    )  # fmt: skip
 
 
-def chosen(model: LanguageModel, config: Config, seed: int) -> np.ndarray:
-    """(neuron,) the neurons looked at: the same numbers in every arm."""
-    return np.sort(np.random.default_rng([seed, 37]).permutation(model.d_mlp)[: config.neurons])
+# ------------------------------------------------------------------------------------------------------------ measuring
 
 
-def examine(name: str, kind: str, config: Config, seed: int) -> dict[str, Any]:
-    """One arm: the neurons of a model, of its control, or ("rotated") random directions in its neurons' space."""
-    trained = load(name)
-    model = trained if kind in ("", "rotated") else trained.control(kind)  # type: ignore[arg-type]
-    which = chosen(model, config, seed)
-    units = activations.neurons(model, 0, which)
-    if kind == "rotated":
-        turned = activations.neurons(model, 0).rotated(seed)
-        units = activations.Units(
-            turned.hook, lambda value: turned.read(value)[..., which], f"{turned.name} {len(which)}", model
-        )
-    return {"model": name, "kind": kind, "units": judged(model, units, config, seed), "loss": _loss(trained)}
+def examine(names: Mapping[str, str], config: Config, lab: Lab) -> pd.DataFrame:
+    """One row per arm of the models of one start."""
+    rng = lab.rng(f"4.37 {names[GELU]}")
+    models = {name: lms.load(twin) for name, twin in names.items()}
+    found = matched.read(models, config.rows, config.neurons, rng)
+    text = found.text
+    rows = []
+    for (name, kind), values in found.values.items():
+        each = judged(values, text, found.which if kind == NEURONS else None)
+        rows.append({"arm": arm(name, kind), "model": names[name], **summed(each), "loss": found.loss[name, kind],
+                     "each": each.to_dict("records")})  # fmt: skip
+    pool = text.pool()
+    sets = {m: planted.sets_apart(pool, text.document, m, config.planted, rng) for m in (1, 2, 3)}
+    units = {m: np.stack([planted.uneven(text.document, some, rng) for some in sets[m]], axis=1) for m in sets}
+    known = {m: 1 / metrics.concepts(values, text) for m, values in units.items()}
+    by = {row["arm"]: row for row in rows}
+    for name in (GELU, SOLU):
+        trained, initial = (np.array([one["concepts"] for one in by[arm(name, kind)]["each"]]) for kind in (NEURONS, INIT))
+        by[arm(name)]["trained"] = planted.auc(-trained, -initial)
+    number_of = np.repeat(list(known), config.planted)
+    by["GELU"] |= {
+        "counts": float(pd.Series(np.concatenate(list(known.values()))).corr(pd.Series(number_of), "spearman")),
+        "one": float((known[1] < FEW).mean()), "three": float((known[3] < FEW).mean()),
+    }  # fmt: skip
+    whole, values = found.whole[GELU], found.values[GELU, NEURONS]
+    fit = text.first
+    for share, name in ((4, QUARTER), (4 / 3, MOST)):
+        made = values.copy()
+        count = int(len(found.which) // share)
+        some = planted.sets_apart(pool, text.document, 1, count, rng)
+        made[:, :count] = whole @ planted.directions(whole, some, fit)
+        rows.append({"arm": name, **summed(judged(made, text)), "each": []})
+    chosen = planted.sets_apart(pool, text.document, 5, config.planted, rng)
+    strengths = (1.0, 0.5, 0.5, 0.5, 0.5)
+    loud = np.stack([planted.uneven(text.document, some, rng, strengths) for some in chosen], axis=1)
+    rows.append({"arm": LOUD, "flattery": flattery(*(judged(loud, text, full=False)[key] for key in SCORES[:2])), "each": []})
+    return pd.DataFrame(rows)
 
 
-def _loss(model: LanguageModel) -> float:
-    return float(model.card["loss"]["validation"]["all"]) if "loss" in model.card else float("nan")
+SCORES = ("concepts", "concepts in firings", "rule")
 
 
-def validation(name: str, config: Config, seed: int) -> dict[str, Any]:
-    """Scores of planted units by their number of concepts, and the threshold and AUC that follow from them."""
-    split = lms.corpus.sample(load(name).tokenizer)
-    known = planted.concepts(split)
-    scores: dict[int, list[Judgement]] = {}
-    over: dict[int, list[float]] = {}
-    for m in (1, 2, 3, 4, 5):
-        units = planted.draw(split, m, config.planted, seed, known)
-        scores[m] = [judge(planted.contexts(split, unit.activations, config.examples)) for unit in units]
-        over[m] = [one.score for one in scores[m]]
-    mono, poly = over[1], [x for m in over if m > 1 for x in over[m]]
+def judged(values: np.ndarray, text: metrics.Text, which: np.ndarray | None = None, full: bool = True) -> pd.DataFrame:
+    """What the judges say of every unit: concepts over the whole range and in its firings, F1 of a rule about its top."""
+    names = [metrics.JUDGE, "top concepts", *(["top rule", "one token"] if full else [])]
+    scores = metrics.score(values, text, names)
+    out = pd.DataFrame({"concepts": 1 / scores[metrics.JUDGE], "concepts in firings": 1 / scores["top concepts"]})
+    if full:
+        out = out.assign(rule=scores["top rule"], **{"one token": scores["one token"]})
+    return out if which is None else out.assign(neuron=which)
+
+
+def flattery(over: pd.Series, firing: pd.Series) -> float:
+    """Geometric mean of concepts over the whole range by concepts in firings."""
+    return float(np.exp(np.log(over / firing).mean()))
+
+
+def summed(each: pd.DataFrame) -> dict[str, float]:
+    """A layer's numbers."""
     return {
-        "threshold": planted.threshold(scores),
-        "auc": planted.auc(mono, poly),
-        "scores": {str(m): x for m, x in over.items()},
-    }
+        "monosemantic": float((each["concepts"] < FEW).mean()), "concepts": float(each["concepts"].median()),
+        "published": float((each["rule"] >= PAPER).mean()), "flattery": flattery(each["concepts"], each["concepts in firings"]),
+        "one word": float((each["one token"] >= 0.5).mean()),
+    }  # fmt: skip
 
 
-def untrained_gap(name: str) -> float:
-    """Loss on the sample of a model's initial tensors, less that of the trained model."""
-    trained = load(name)
-    start, done = (
-        zoo.genre_losses(model, lms.corpus.sample(model.tokenizer), 60)["all"] for model in (trained.control("init"), trained)
-    )
-    return start - done
+def each_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per neuron of the trained models."""
+    kept = table[table["each"].map(len) > 0]
+    rows = [
+        {"model": row.model, **one} for row in kept.itertuples() for one in row.each if "neuron" in one and one["neuron"] >= 0
+    ]
+    return pd.DataFrame(rows).dropna()
+
+
+# --------------------------------------------------------------------------------------------------------------- people
 
 
 def export_cards(names: list[str], config: Config, lab: Lab) -> dict[str, Any]:
     """Blinded cards of every trained arm, with the key in a folder of its own; returns where they lie."""
     reports = {}
     for name in names:
-        model = load(name)
-        which = chosen(model, config, lab.seed)[: config.cards]
-        units = activations.neurons(model, 0, which)
-        found = neuroscope.examine(model, lms.corpus.sample(model.tokenizer), units=units, rows=config.rows, seed=lab.seed)
-        reports[name] = found
+        model = lms.load(name)
+        which = np.sort(lab.rng("4.37 cards").permutation(model.d_mlp)[: config.cards])
+        units = activations.neurons(model, model.n_layers - 1, which)
+        text = lms.corpus.sample(model.tokenizer)
+        reports[name] = neuroscope.examine(model, text, units=units, rows=min(config.rows, 600), seed=lab.seed)
     cards.export(reports, lab.folder / "cards", per_arm=config.cards, seed=lab.seed)
     return {"cards": "cards/cards.html", "models": len(names)}
 
 
-def agreement(config: Config, arms: list[dict[str, Any]], threshold: float) -> dict[str, float]:
-    """Cohen's kappa of the person's and the rule judge's verdicts on the cards in ``config.human``."""
+def agreement(config: Config, lab: Lab) -> dict[str, float]:
+    """Cohen's kappa of a person's verdicts on the cards in ``config.human`` with the judge's on the same neurons."""
     sheet = cards.read_scores(Path(config.human))
-    ours = {
-        (arm["model"], unit["neuron"]): unit["score"] >= threshold for arm in arms if not arm["kind"] for unit in arm["units"]
-    }
-    pairs = [
-        (bool(row.interpretable), ours[row.model, row.neuron]) for row in sheet.itertuples() if (row.model, row.neuron) in ours
-    ]
-    if not pairs:
-        raise cards.CardsError(
-            f"no rated card of {config.human} is of a neuron judged here: use the config and seed that made it"
-        )
-    theirs, mine = np.array(pairs, dtype=float).T
-    agree = float((theirs == mine).mean())
-    chance = float(theirs.mean() * mine.mean() + (1 - theirs.mean()) * (1 - mine.mean()))
+    theirs, mine, rule = [], [], []
+    for name, rated in sheet.groupby("model"):
+        if name not in lms.bundled():
+            raise cards.CardsError(f"the cards of {config.human} are of {name!r}, which is no bundled model")
+        model = lms.load(str(name))
+        which = rated["neuron"].to_numpy()
+        found = matched.read({str(name): model}, config.rows, model.d_mlp, lab.rng("4.37 people"), kinds=())
+        each = judged(found.whole[str(name)][:, which], found.text)
+        theirs += rated["interpretable"].astype(bool).tolist()
+        mine += (each["concepts in firings"] < FEW).tolist()
+        rule += (each["rule"] >= PAPER).tolist()
     return {
-        "cards": float(len(pairs)),
-        "agreement": agree,
-        "kappa": (agree - chance) / (1 - chance) if chance < 1 else float("nan"),
-    }
-
-
-def run(config: Config, lab: Lab) -> Findings:
-    """Validate the judge, judge every arm, compare seed by seed."""
-    gelu, solu = (_language.by_seed(name) for name in PAIR)
-    first, pairs = gelu[min(gelu)], [(gelu[seed], solu[seed]) for seed in sorted(set(gelu) & set(solu))]
-    others = _language.optional(config.others, lab)
-    jobs = [(name, "") for pair in pairs for name in pair] + [(name, "") for name in others]
-    jobs += [(name, "rotated") for pair in pairs for name in pair]
-    jobs += [(name, kind) for name in pairs[0] for kind in ("init", "shuffled")]
-    valid = lab.unit(f"validation-{_language.key(first)}", partial(validation, first, config, lab.seed))
-    threshold = float(valid["threshold"])
-    found = {
-        (name, kind): lab.unit(f"arm-{_language.key(name)}-{kind or 'neurons'}", partial(examine, name, kind, config, lab.seed))
-        for name, kind in lab.progress(jobs, "arms")
-    }
-
-    def share(name: str, kind: str = "", key: str = "score") -> float:
-        return float(np.mean([unit[key] >= threshold for unit in found[name, kind]["units"]]))
-
-    def mean(name: str, kind: str = "", key: str = "score") -> float:
-        return float(np.mean([unit[key] for unit in found[name, kind]["units"]]))
-
-    def flattery(name: str, kind: str = "") -> float:
-        return mean(name, kind, "score of as many") - mean(name, kind, "score over the range")
-
-    def difference(measure: Any, kind: str = "") -> stats.Estimate:
-        return stats.estimate([measure(b, kind) - measure(a, kind) for a, b in pairs], unit="seeds")
-
-    gap = stats.estimate([found[b, ""]["loss"] - found[a, ""]["loss"] for a, b in pairs], unit="seeds")
-    untrained = lab.unit(f"untrained-{_language.key(first)}", partial(untrained_gap, first))
-    gate = Gate(
-        "The rule judge ranks planted units of one concept above those of several (AUC at least 0.9), and there are two seeds",
-        valid["auc"] >= 0.9 and len(pairs) >= 2,
-        {"AUC on planted units": valid["auc"], "threshold": threshold, "seeds": float(len(pairs))},
-    )
-    rotated = "random directions of the same two layers"
-    claims = [
-        stats.claim(
-            "more-interpretable", "A larger share of SoLU neurons (before their LayerNorm) is interpretable than of "
-            "GELU neurons",
-            difference(share), "> 0",
-            stats.Arm(rotated, difference(share, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
-            gate.passed,
-        ),
-        stats.claim(
-            "higher-score", "The mean score of the rule judge is higher for SoLU neurons than for GELU "
-            "neurons", difference(mean), "> 0",
-            stats.Arm(rotated, difference(mean, "rotated"), "SoLU is meant to favour the basis of neurons, no other"),
-            gate.passed,
-        ),
-        stats.claim(
-            "loss-parity", "It costs at most 0.05 nats per token either way", gap, f"within [{-PARITY}, {PARITY}]",
-            stats.Arm("the first GELU model before its training", stats.exact(untrained), "no training costs loss"),
-            gate.passed,
-        ),
-        stats.claim(
-            "top-flatters", "Neurons score higher on top contexts than on as many contexts with firings from their whole range",
-            stats.estimate([flattery(n) for p in pairs for n in p], unit="models"), "> 0",
-            stats.Arm(
-                "initial models",
-                stats.estimate([flattery(n, "init") for n in pairs[0]], unit="models"),
-                "neurons that stand for nothing have no better end",
-            ), gate.passed,
-            note="Matched in a review: with ten top windows against fewer that fire, sample size alone made a difference.",
-        ),
-    ]  # fmt: skip
-    arms = list(found.values())
-    for name in _language.published_names(config.published, lab):
-        arms.append(lab.unit(f"published-{name}", partial(examine, name, "", config, lab.seed)))
-    table = pd.DataFrame([_row(arm, threshold) for arm in arms])
-    examples = pd.DataFrame([{"model": arm["model"], **unit} for arm in arms if not arm["kind"] for unit in arm["units"]])
-    shares = [
-        {"model": arm["model"], "kind": arm["kind"] or "neurons", "threshold": float(cut), "share": _share(arm, cut)}
-        for arm in arms
-        for cut in np.round(np.arange(0.1, 1, 0.1), 1)
-    ]
-    tables = {
-        "arms": table,
-        "thresholds": pd.DataFrame(shares),
-        "fisher": _fisher(pairs, found, threshold),
-        "neurons": examples,
-    }
-    trained = [name for name, kind in jobs if not kind]
-    lab.unit(f"cards-{_language.key(*trained)}", partial(export_cards, trained, config, lab))
-    lab.note("Blinded cards lie in cards/ beside the findings, their key apart from them; fill in scores.csv.")
-    if config.human:
-        tables["human"] = pd.DataFrame([agreement(config, arms, threshold)])
-    a, b = (np.mean([share(pair[k]) for pair in pairs]) for k in (0, 1))
-    summary = (
-        f"Rule judge (AUC {valid['auc']:.2f} on planted units, threshold {threshold:.2f}): {b:.0%} of SoLU and {a:.0%} "
-        f"of GELU neurons "
-        f"are interpretable by their top {config.examples} contexts; mean score "
-        f"{np.mean([mean(p[1]) for p in pairs]):.3f} against "
-        f"{np.mean([mean(p[0]) for p in pairs]):.3f}, for random directions "
-        f"{np.mean([mean(p[1], 'rotated') for p in pairs]):.3f} and "
-        f"{np.mean([mean(p[0], 'rotated') for p in pairs]):.3f}. The SoLU models' loss is {gap.value:+.3f} nats away."
-    )
-    return Findings(gate, claims, _figures(arms, valid, threshold), tables, summary)
-
-
-def _share(arm: dict[str, Any], cut: float) -> float:
-    return float(np.mean([unit["score"] >= cut for unit in arm["units"]]))
-
-
-def _row(arm: dict[str, Any], threshold: float) -> dict[str, Any]:
-    units = pd.DataFrame(arm["units"])
-    return {
-        "model": arm["model"], "kind": arm["kind"] or "neurons", "units": len(units), "loss": arm["loss"],
-        "interpretable": float((units["score"] >= threshold).mean()), "mean score": float(units["score"].mean()),
-        "mean score over the range": float(units["score over the range"].mean()),
-        "interpretable without single-token units": float(((units["score"] >= threshold) & (units["one token"] < 0.8)).mean()),
-        "single-token units": float((units["one token"] >= 0.8).mean()),
+        "cards": float(len(theirs)), "people": float(np.mean(theirs)), "judge": float(np.mean(mine)),
+        "agreement": float(np.mean(np.array(theirs) == np.array(mine))), "kappa": kappa(theirs, mine),
+        "kappa with a rule": kappa(theirs, rule),
     }  # fmt: skip
 
 
-def _fisher(pairs: list[tuple[str, str]], found: dict[tuple[str, str], dict[str, Any]], threshold: float) -> pd.DataFrame:
-    """Within each seed: Fisher's exact test on the neurons, which says how sure THIS pair of models differs, not SoLU and
-    GELU.
-    """
-    rows = []
-    for a, b in pairs:
-        counts = [[sum(u["score"] >= threshold for u in found[n, ""]["units"]), len(found[n, ""]["units"])] for n in (a, b)]
-        test = fisher_exact([[yes, n - yes] for yes, n in counts])
-        rows.append(
-            {
-                "gelu": a,
-                "solu": b,
-                "gelu yes": counts[0][0],
-                "solu yes": counts[1][0],
-                "neurons": counts[0][1],
-                "p": test.pvalue,
-            }
-        )
-    return pd.DataFrame(rows)
+def kappa(one: list[bool], other: list[bool]) -> float:
+    """Cohen's kappa of two verdicts; NaN where both are always the same."""
+    a, b = np.array(one, dtype=float), np.array(other, dtype=float)
+    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+    return (float((a == b).mean()) - chance) / (1 - chance) if chance < 1 else float("nan")
 
 
-def _figures(arms: list[dict[str, Any]], valid: dict[str, Any], threshold: float) -> list[Figure]:
-    box = plots.figure()
-    for kind, role in (("", "treatment"), ("rotated", "control")):
-        for arm in [one for one in arms if one["kind"] == kind]:
-            scores = [unit["score"] for unit in arm["units"]]
-            label = f"{arm['model']}{' (directions)' if kind else ''}"
+# -------------------------------------------------------------------------------------------------------------- drawing
+
+
+def figures(table: pd.DataFrame) -> list[Figure]:
+    """Concepts of every neuron by arm; what the strongest firings say beside what all activations say."""
+    box, flat = plots.figure(), plots.figure()
+    kept = table[(table["each"].map(len) > 0) & (table.arm != OTHER_SEED)]
+    for name in dict.fromkeys(kept.arm):
+        role = "treatment" if "," not in name else "control"
+        for row in kept[kept.arm == name].itertuples():
             box.add_box(
-                y=scores,
-                name=label,
-                marker={"color": plots.ROLES[role]},
-                boxpoints="all",
-                pointpos=0,
-                jitter=0.5,
-                showlegend=False,
-            )
-    box.add_hline(y=threshold, line={"color": plots.ROLES["rule"], "dash": "dash"})
-    box.update_yaxes(title_text="score of the rule judge (F1 on unseen documents)")
-    judge_ = plots.figure()
-    for m, scores in valid["scores"].items():
-        judge_.add_box(
-            y=scores, name=f"{m} concept{'s' if m != '1' else ''}", marker={"color": plots.ROLES["theory"]}, showlegend=False
-        )
-    judge_.add_hline(y=threshold, line={"color": plots.ROLES["rule"], "dash": "dash"})
-    judge_.update_yaxes(title_text="score of the rule judge")
-    flat = plots.figure()
-    for place, arm in enumerate([one for one in arms if not one["kind"]][:4]):
-        units = arm["units"]
+                y=[one["concepts"] for one in row.each], x=[name] * len(row.each), offsetgroup=row.seed, showlegend=False,
+                marker={"color": plots.ROLES[role], "size": 3}, boxpoints=False,
+            )  # fmt: skip
+    box.add_hline(y=FEW, line={"color": plots.ROLES["rule"], "dash": "dash"})
+    box.update_layout(boxmode="group")
+    box.update_yaxes(title_text="effective number of concepts", type="log")
+    for place, name in enumerate(("GELU", "SoLU")):
+        some = [one for row in kept[kept.arm == name].itertuples() for one in row.each]
         flat.add_scatter(
-            x=[u["score"] for u in units], y=[u["score over the range"] for u in units], mode="markers", name=arm["model"],
-            text=[f"neuron {u['neuron']}: {u['rule']}" for u in units], marker={"size": 6, "color": plots.PALETTE[place]},
+            x=[one["concepts in firings"] for one in some], y=[one["concepts"] for one in some], mode="markers", name=name,
+            text=[f"neuron {one['neuron']:.0f}" for one in some], marker={"size": 5, "color": plots.PALETTE[place]},
         )  # fmt: skip
-    flat.update_xaxes(title_text="score on the top contexts")
-    flat.update_yaxes(title_text="score on contexts of the whole range")
+    flat.update_xaxes(title_text="concepts in its firings", type="log")
+    flat.update_yaxes(title_text="concepts over the whole range", type="log")
     return [
-        Figure("arms", box, "Each dot is a neuron. Dashed: the threshold set on planted units. Orange: random directions."),
-        Figure("validation", judge_, "The judge on planted units, by the number of unrelated concepts that make them fire."),
-        Figure(
-            "flattery", flat, "Neurons below the diagonal look simpler in their top contexts than they are. Hover for the rule."
-        ),
+        Figure("arms", box, "Each box is a model's neurons. Dashed: fewer than two counts as monosemantic."),
+        Figure("flattery", flat, "Above the diagonal: a neuron is less simple than its strongest firings look."),
     ]

@@ -13,6 +13,7 @@ from superscope.lms.model import activations
 from superscope.lms.model.language_model import LanguageModel, rows_to_tensor
 from superscope.lms.reading import metrics
 from superscope.lms.reading.metrics import Text
+from superscope.measure.activations.subspaces import random_basis
 
 NEURONS, ROTATED, INIT, SHUFFLED = "neurons", "random directions", "initial weights", "shuffled weights"
 KINDS = (NEURONS, ROTATED, INIT, SHUFFLED)
@@ -37,13 +38,14 @@ def read(
 ) -> Matched:
     """`neurons` of the last layer of every model, the same numbers in all, at `rows` rows of the shipped text.
 
-    Random directions are the same turn of every model's neurons. All models have one tokenizer and equally many neurons.
+    Random directions are the same turn of every model's neurons, each scaled to the same spread: else the few loudest neurons
+    are in every direction. All models have one tokenizer and equally many neurons.
     """
     first = next(iter(models.values()))
     split = corpus.sample(first.tokenizer)
     text = split.rows(first.n_ctx, limit=rows, seed=int(rng.integers(2**31)))
     which = np.sort(rng.permutation(first.d_mlp)[:neurons])
-    turn = int(rng.integers(2**31))
+    turn = random_basis(first.d_mlp, first.d_mlp, int(rng.integers(2**31)))[:, which].astype(np.float32)
     values: dict[tuple[str, str], np.ndarray] = {}
     loss: dict[tuple[str, str], float] = {}
     whole = {}
@@ -51,15 +53,18 @@ def read(
         layer = model.n_layers - 1
         every = activations.neurons(model, layer)
         sets = {NEURONS: every}
-        sets |= {ROTATED: every.rotated(turn)} if ROTATED in kinds else {}
-        controls = {NEURONS: model, ROTATED: model}
-        for kind, control in ((INIT, "init"), (SHUFFLED, "shuffled")):
+        controls = {NEURONS: model}
+        for kind, start in ((INIT, "init"), (SHUFFLED, "shuffled")):
             if kind in kinds:
-                controls[kind] = model.control(control)  # type: ignore[arg-type]
+                controls[kind] = model.control(start)  # type: ignore[arg-type]
                 sets[kind] = activations.neurons(controls[kind], layer, which)
         found = {kind: value.numpy() for kind, value in activations.values(model, text, sets).items()}
         whole[name] = found[NEURONS]
-        for kind in sets:
-            values[name, kind] = found[kind][:, which] if kind in (NEURONS, ROTATED) else found[kind]
-            loss[name, kind] = float(controls[kind].loss(rows_to_tensor(text.tokens[:LOSS_ROWS])).mean())
+        found[NEURONS] = whole[name][:, which]
+        if ROTATED in kinds:
+            found[ROTATED] = (whole[name] / (whole[name].std(axis=0) + 1e-6)) @ turn
+            controls[ROTATED] = model
+        for kind, control in controls.items():
+            values[name, kind] = found[kind]
+            loss[name, kind] = float(control.loss(rows_to_tensor(text.tokens[:LOSS_ROWS])).mean())
     return Matched(metrics.labelled(split, text.place[:, 1:].ravel()), text, values, loss, whole, which)
