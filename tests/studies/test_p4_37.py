@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -73,8 +74,7 @@ def test_a_tiny_run(short, tmp_path):
     assert (table.loc["GELU", "loss"] < table.loc["GELU, initial weights", "loss"].min() - 3).all()
     assert table.loc[study.MOST, "concepts"].mean() < table.loc["GELU", "concepts"].mean()
     (page,) = tmp_path.rglob("cards.html")
-    text = page.read_text()
-    assert not any(word in text.lower() for word in ("gelu", "solu", "relu", "mini"))
+    assert not re.search(r"\b(gelu|solu|relu)\b|1l-mini", page.read_text().lower())  # text may well hold "solution"
     (key,) = tmp_path.rglob("key.json")
     assert page.parent not in key.parents
     assert json.loads(key.read_text())

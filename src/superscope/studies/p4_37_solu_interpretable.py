@@ -266,11 +266,9 @@ def summed(each: pd.DataFrame) -> dict[str, float]:
 
 def each_of(table: pd.DataFrame) -> pd.DataFrame:
     """One row per neuron of the trained models."""
-    kept = table[table["each"].map(len) > 0]
-    rows = [
-        {"model": row.model, **one} for row in kept.itertuples() for one in row.each if "neuron" in one and one["neuron"] >= 0
-    ]
-    return pd.DataFrame(rows).dropna()
+    kept = table[(table["each"].map(len) > 0) & (table.arm != OTHER_SEED)]
+    rows = [{"model": row.model, **one} for row in kept.itertuples() for one in row.each]
+    return pd.DataFrame(rows).dropna(subset=["neuron"])
 
 
 # --------------------------------------------------------------------------------------------------------------- people
