@@ -29,7 +29,7 @@ def short(monkeypatch):
 
 def test_the_same_neurons_and_the_same_turn_in_every_arm_and_losses_are_those_of_the_arm(short):
     models = {name: lms.load(name) for name in (study.GELU, study.SOLU)}
-    found = matched.read(models, 12, 6, np.random.default_rng(0))
+    found = matched.read(models, 12, 6, np.random.default_rng(0), 0)
     assert {kind for _, kind in found.values} == set(matched.KINDS)
     for name in models:
         whole = found.whole[name]

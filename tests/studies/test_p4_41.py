@@ -8,7 +8,6 @@ import pytest
 
 from superscope import lms, studies
 from superscope.evidence.wording import check_answer
-from superscope.lms.model.language_model import rows_to_tensor
 from superscope.studies import p4_41_gelu_or_relu as study
 
 
@@ -20,12 +19,11 @@ def test_what_the_strongest_twentieth_holds():
     assert study.held(values[:, 1:]) == pytest.approx(0.05)
 
 
-def test_clamping_costs_a_relu_model_nothing_and_one_with_a_lobe_something():
+def test_levelling_below_zero_costs_a_relu_model_nothing_and_above_it_much():
     model = lms.load(study.RELU)
     tokens = lms.corpus.sample(model.tokenizer).rows(256, limit=4, seed=0).tokens
-    assert study.clamped(model, tokens) == pytest.approx(0, abs=1e-6)
-    assert study.clamped(model, tokens, study.LOBE) > 0.05
-    assert np.isfinite(float(model.loss(rows_to_tensor(tokens)).mean()))
+    assert study.levelled(model, tokens) == pytest.approx(0, abs=1e-6)
+    assert study.levelled(model, tokens, above=True) > 0.05
 
 
 def test_the_sentence_is_short_whatever_the_verdicts():
@@ -44,7 +42,7 @@ def test_a_tiny_run(tmp_path, monkeypatch):
     monkeypatch.setattr("superscope.measure.activations.labelled.sample", lambda tokenizer: whole(tokenizer, 500))
     seeds = study._language.by_seed
     monkeypatch.setattr("superscope.studies.language.by_seed", lambda name: {k: v for k, v in seeds(name).items() if k < 2})
-    found = studies.get("4.41").run(out=tmp_path, rows=60, neurons=16, pairs=80, clamped=4)
+    found = studies.get("4.41").run(out=tmp_path, rows=60, neurons=16, pairs=80, levelled=4)
     assert {claim.id for claim in found.claims} == {row.id for row in study.EXPECTED}
     pairs = found.tables["paired"]
     assert set(pairs["measure"]) == set(study.MEASURES)

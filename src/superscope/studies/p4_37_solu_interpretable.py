@@ -202,7 +202,7 @@ def examine(names: Mapping[str, str], config: Config, lab: Lab) -> pd.DataFrame:
     """One row per arm of the models of one start."""
     rng = lab.rng(f"4.37 {names[GELU]}")
     models = {name: lms.load(twin) for name, twin in names.items()}
-    found = matched.read(models, config.rows, config.neurons, rng)
+    found = matched.read(models, config.rows, config.neurons, rng, lab.seed)
     text = found.text
     rows = []
     for (name, kind), values in found.values.items():
@@ -296,7 +296,7 @@ def agreement(config: Config, lab: Lab) -> dict[str, float]:
             raise cards.CardsError(f"the cards of {config.human} are of {name!r}, which is no bundled model")
         model = lms.load(str(name))
         which = rated["neuron"].to_numpy()
-        found = matched.read({str(name): model}, config.rows, model.d_mlp, lab.rng("4.37 people"), kinds=())
+        found = matched.read({str(name): model}, config.rows, model.d_mlp, lab.rng("4.37 people"), lab.seed, kinds=())
         each = judged(found.whole[str(name)][:, which], found.text)
         theirs += rated["interpretable"].astype(bool).tolist()
         mine += (each["concepts in firings"] < FEW).tolist()

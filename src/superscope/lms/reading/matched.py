@@ -34,16 +34,19 @@ class Matched:
 
 
 def read(
-    models: Mapping[str, LanguageModel], rows: int, neurons: int, rng: np.random.Generator, kinds: Sequence[str] = KINDS
-) -> Matched:
+    models: Mapping[str, LanguageModel], rows: int, neurons: int, rng: np.random.Generator, seed: int,
+    kinds: Sequence[str] = KINDS,
+) -> Matched:  # fmt: skip
     """`neurons` of the last layer of every model, the same numbers in all, at `rows` rows of the shipped text.
+
+    seed: of the text alone, so that other starts can be read on the very same.
 
     Random directions are the same turn of every model's neurons, each scaled to the same spread: else the few loudest neurons
     are in every direction. All models have one tokenizer and equally many neurons.
     """
     first = next(iter(models.values()))
     split = corpus.sample(first.tokenizer)
-    text = split.rows(first.n_ctx, limit=rows, seed=int(rng.integers(2**31)))
+    text = split.rows(first.n_ctx, limit=rows, seed=seed)
     which = np.sort(rng.permutation(first.d_mlp)[:neurons])
     turn = random_basis(first.d_mlp, first.d_mlp, int(rng.integers(2**31)))[:, which].astype(np.float32)
     values: dict[tuple[str, str], np.ndarray] = {}
