@@ -54,17 +54,43 @@ def zoo(args: Zoo) -> int:
     return 0
 
 
+def _retrain(args: Zoo) -> int:
+    """One MLP trained again, "retrained/BASE/ARM"."""
+    from superscope.lms.reading.concept_inputs import concept_inputs
+    from superscope.lms.zoo import retraining
+
+    name = str(args.train).partition("/")[2]
+    if name not in retraining.RETRAINED:
+        raise UserError(f"no retrained model {name!r}; there are {', '.join(retraining.RETRAINED)}")
+    if args.corpus is None:
+        raise UserError("--train needs --corpus FOLDER; make one with: superscope corpus build --out FOLDER")
+    out = args.out.expanduser() / retraining.FOLDER
+    retraining.make(name, args.corpus.expanduser(), out, _say, concept_inputs)
+    print(f"trained: superscope.lms.zoo.retraining.load({name!r}, pathlib.Path({str(out)!r}))")
+    return 0
+
+
 def _train(args: Zoo) -> int:
     import difflib
 
-    from superscope.lms.zoo import minis
+    from superscope.lms.zoo import minis, t5
 
-    if args.train not in minis.MINIS:
-        near = difflib.get_close_matches(str(args.train), minis.MINIS, n=1, cutoff=0.0)
-        raise UserError(f"no bundled model {args.train!r}; nearest is {near[0]!r} (all: {', '.join(minis.MINIS)})")
+    if str(args.train).startswith("retrained/"):
+        return _retrain(args)
+    wanted = str(args.train)
+    family, _, name = wanted.rpartition("/")
+    encoder_decoder = family == t5.FAMILY and name in t5.MINIS
+    if wanted not in minis.MINIS and not encoder_decoder:
+        names = [*minis.MINIS, *(f"{t5.FAMILY}/{one}" for one in t5.MINIS)]
+        near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)
+        raise UserError(f"no bundled model {wanted!r}; nearest is {near[0]!r} (all: {', '.join(names)})")
     if args.corpus is None:
         raise UserError("--train needs --corpus FOLDER; make one with: superscope corpus build --out FOLDER")
-    folder = minis.make(args.train, args.corpus.expanduser(), args.out.expanduser(), _say)
+    if encoder_decoder:
+        folder = t5.make(name, args.corpus.expanduser(), args.out.expanduser(), _say)
+        print(f"trained: superscope.lms.model.t5.open_t5({str(folder)!r})")
+        return 0
+    folder = minis.make(wanted, args.corpus.expanduser(), args.out.expanduser(), _say)
     print(f"trained: superscope.lms.load({str(folder)!r})")
     return 0
 

@@ -94,7 +94,7 @@ class Config:
 _OTHERS = ("relu-1l-mini", "solu-1l-mini")
 PRESETS = {
     "quick": Config(),
-    "standard": Config(_OTHERS, neurons=128, rows=1600, planted=20, cards=60),
+    "standard": Config(_OTHERS, neurons=64, rows=1200, planted=12, cards=60),
     "full": Config(_OTHERS, neurons=512, rows=4500, planted=60, cards=60),
 }
 
