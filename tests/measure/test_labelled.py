@@ -4,6 +4,7 @@ import numpy as np
 
 from superscope import lms
 from superscope.measure.activations import labelled
+from superscope.measure.activations.subspaces import random_basis
 
 
 def test_marks_are_what_they_say():
@@ -31,3 +32,15 @@ def test_halves_share_no_document():
     rows, first = labelled.text_of(split, model.n_ctx, 3, 3, np.random.default_rng(0))
     document = split.document[rows.place[:, 1:].ravel()]
     assert not set(document[first]) & set(document[~first])
+
+
+def test_few_neurons_carry_what_many_axes_do_and_controls_carry_nothing():
+    model = lms.load("gelu-1l-mini")
+    rng = np.random.default_rng(1)
+    own = list(labelled.carriers_of(model, 6, 4, 80, rng))
+    assert 2 <= len(own) <= 5
+    assert all(1 <= k <= model.d_mlp for k in own)
+    basis = random_basis(model.d_mlp, model.d_mlp, 0).T
+    axes = list(labelled.carriers_of(model, 6, 4, 80, np.random.default_rng(1), basis))
+    assert np.median(axes) > 1.5 * np.median(own)
+    assert not list(labelled.carriers_of(model.control("init"), 6, 4, 80, np.random.default_rng(1)))
