@@ -1,10 +1,11 @@
 """4.42: with a hundred neurons per dimension, does superposition go away, or do rarer features fill the neurons?
 
 One-layer models with a stream of 64 and 256, 1,024 and 6,400 neurons (4, 16 and 100 per dimension), each of three starts, the
-same text. Asked of each width: concepts of the median neuron and the share of monosemantic ones (the judge of 4.38), how rarely
-its neurons fire, how much simpler the latents of a dictionary of the layer's output are than its neurons (the gap closes if
-neurons are the features), how many neurons carry the median labelled feature (4.31), loss, dead neurons. Then four ways to train the 6,400 neurons anew inside the trained model, at equal tokens: dense, with random and frozen
-input weights, with one weight in a hundred kept after every step, and as a mixture of experts.
+same text. Asked of each width: concepts of the median neuron and the share of monosemantic ones (the judge of 4.38), how
+rarely its neurons fire, how much simpler the latents of a dictionary of the layer's output are than its neurons (the gap
+closes if neurons are the features), how many neurons carry the median labelled feature (4.31), loss, dead neurons. Then four
+ways to train the 6,400 neurons anew inside the trained model, at equal tokens: dense, with random and frozen input weights,
+with one weight in a hundred kept after every step, and as a mixture of experts.
 
 Nulls: the same comparison before training, which has the widths and nothing learned; random axes. Plants: directions that read
 one concept, rare concepts, a second dictionary. Prior numbers: cross-entropy can prefer a polysemantic neuron with neurons to
