@@ -51,6 +51,7 @@ DISANALOGIES = [
     "activations and the untrained models are the harder tests.",
     "How the effective number is made (errors by documents, 64 steps, squares) was chosen by these very tests on other texts, "
     "of the first two models; the record is of fresh texts and three models.",
+    "What a unit says below its mean is not read: a neuron that speaks by falling silent has no concepts here.",
     "The score depends on how much text is read: with a third of it, the same neurons agree less with themselves.",
 ]
 TIPS = [

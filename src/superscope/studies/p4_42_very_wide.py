@@ -53,8 +53,8 @@ ASSUMPTIONS = [
 ]
 DISANALOGIES = [
     "A stream of 64 dimensions stays: the neurons must write into it together, whatever their number.",
-    "The layers made anew learned from some two million tokens inside a model that was trained around another layer: they are "
-    "compared with one another, not with the original.",
+    "The layers made anew learned from half a million tokens inside a model that was trained around another layer: they are "
+    "compared with one another, not with the original, and are far from trained.",
     "The dictionary is small and trained for minutes; a better one finds simpler latents, at every width.",
 ]
 TIPS = ["Ask whether a dictionary still finds simpler units", "Compare with the same widths before training"]
