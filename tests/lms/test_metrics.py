@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from superscope import lms
 from superscope.lms.reading import metrics, planted
@@ -47,6 +48,19 @@ def test_a_unit_without_noise_of_one_concept_has_one_and_a_constant_unit_has_non
     assert flat == pytest.approx(1 / metrics.STEPS)
 
 
+def test_noise_and_topics_have_hardly_a_sure_concept_and_a_little_of_another_unit_adds_none(text, pool):
+    rng = np.random.default_rng(8)
+    heavy = np.exp(2 * rng.standard_normal((len(text.place), 20)))
+    few = np.isin(text.document, rng.choice(np.unique(text.document), 8, replace=False))
+    topic = few[:, None] * rng.uniform(0.5, 1, (len(heavy), 3))
+    assert np.allclose(metrics.concepts(topic, text), 1 / metrics.STEPS)
+    assert (
+        1 / metrics.concepts(heavy, text) < 2
+    ).mean() <= 0.25  # chance finds one concept now and then, in one of the two ways
+    one, other = (units(text, pool, 1, 6, rng)[0] for _ in range(2))
+    assert np.median(1 / metrics.concepts(one + 0.2 * other, text)) < 1.2
+
+
 def test_heights_are_those_of_the_slow_twin(text, pool):
     rng = np.random.default_rng(2)
     values = units(text, pool, 3, 2, rng)[0]
@@ -79,7 +93,7 @@ def twin(height, text, steps=6):
                 rest = [((height[on, unit] - mean)[group == g]).sum() for g in set(group)]
                 error = np.sqrt(np.sum(np.square(rest)) * len(rest) / (len(rest) - 1)) / on.sum()
                 rise_there = mean - height[there & free, unit].mean()
-                out[way, unit, step] = rise_there if rise_there > metrics.SURE * error else 0
+                out[way, unit, step] = rise_there if rise_there > stats.t.isf(metrics.SURE, len(rest) - 1) * error else 0
     return out
 
 

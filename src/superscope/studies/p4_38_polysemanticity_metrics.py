@@ -51,6 +51,10 @@ DISANALOGIES = [
     "activations and the untrained models are the harder tests.",
     "How the effective number is made (errors by documents, 64 steps, squares) was chosen by these very tests on other texts, "
     "of the first two models; the record is of fresh texts and three models.",
+    "A unit about which nothing is sure (noise, a topic, a concept seen in one document of ten) gets the largest number, like "
+    "one with very many concepts.",
+    "An attack changed the metric after its first record (seed 7, the third model's directions at .78): errors were three, "
+    "however few documents they came from, and 12 of 150 units of heavy-tailed noise looked monosemantic; now none do.",
     "What a unit says below its mean is not read: a neuron that speaks by falling silent has no concepts here.",
     "The score depends on how much text is read: with a third of it, the same neurons agree less with themselves.",
 ]
@@ -89,7 +93,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "standard": Config(rows=1600, neurons=96, planted=16),
+    "standard": Config(rows=1600, neurons=64, planted=12),
     "full": Config(rows=4500, neurons=512, planted=60),
 }
 

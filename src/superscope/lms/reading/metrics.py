@@ -36,11 +36,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.stats import t as student
 
 from superscope.lms.corpus.splits import Split
 from superscope.lms.corpus.wordclasses import forms, word_classes
@@ -51,7 +52,7 @@ from superscope.lms.reading.planted import Concept
 
 OFTEN = 1 / 1500  # a word on a smaller share of the tokens is no concept of its own
 STEPS = 64  # concepts taken of a unit at most
-FEWEST, SURE = 8, 3.0  # tokens, and standard errors, that a height rests on
+FEWEST, SURE = 8, 1e-4  # tokens that a height rests on; chance of one as sure without a concept, were documents alike
 GROUPS, FEW_GROUPS = 24, 4  # of documents, by which errors are told; how many at least must have a concept
 FIRES = 0.5  # a unit fires above this share of what one token in a thousand exceeds
 SILENT = 0.1
@@ -278,8 +279,14 @@ def _heights(chosen: np.ndarray, holds: sparse.csr_matrix, count: np.ndarray, to
             mean = s.sum() / n.sum()
             rise = mean - sums / tokens
             error = np.sqrt(((s - n * mean) ** 2).sum() * groups / (groups - 1)) / n.sum()
-            out[step] = rise if rise > SURE * error else 0
+            out[step] = rise if rise > _errors(groups) * error else 0
     return out
+
+
+@cache
+def _errors(groups: int) -> float:
+    """How many standard errors from so many groups are `SURE` (Student)."""
+    return float(student.isf(SURE, groups - 1))
 
 
 def told(values: np.ndarray, text: Text, most: int = 8) -> list[list[tuple[str, float]]]:
