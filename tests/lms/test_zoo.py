@@ -43,7 +43,7 @@ def test_every_model_names_its_weights_and_the_one_tokenizer():
         assert {path.name for path in (MODELS / name).iterdir()} == {"config.json", "model.safetensors", "README.md"}
         assert facts["fp16_cost"] < 1e-3
         assert (MODELS / name / "README.md").read_text() == minis.card(facts)
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 85 * 2**20
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 112 * 2**20  # t5/ and retrained/ among them
 
 
 def test_two_layer_models_have_induction_heads():
