@@ -79,7 +79,7 @@ class Config:
     lost: int = 16  # neurons taken from the plant of the losses
     width: int = 256  # latents of a dictionary
     k: int = 16
-    steps: int = 100
+    steps: int = 150
     batch: int = 512
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,9 +119,15 @@ class Constraint:
 class TrainedMLP(nn.Module):
     """The MLP under training: inputs (n, d) -> what it adds to the stream (n, d), and the experts' loss of balance."""
 
+    W_in: nn.Parameter
+    b_in: nn.Parameter
+    W_out: nn.Parameter
+    b_out: nn.Parameter
+    router: nn.Parameter
+
     def __init__(self, weights: Mapping[str, Tensor], act_fn: str, constraint: Constraint) -> None:
         super().__init__()
-        self.act = {"gelu": F.gelu, "relu": F.relu}[act_fn]
+        self.act: Any = {"gelu": F.gelu, "relu": F.relu}[act_fn]
         self.constraint = constraint
         for name, value in weights.items():
             self.register_parameter(name, nn.Parameter(value.clone(), requires_grad=name not in constraint.frozen))
@@ -153,7 +160,7 @@ class TrainedMLP(nn.Module):
         gradients, and may come back.
         """
         if self.constraint.held is not None:
-            self.W_in *= self.constraint.held
+            self.W_in.mul_(self.constraint.held)
         if self.constraint.kept < 1:
             share = self.constraint.kept ** min(1.0, 2 * done)
             for name in MATRICES:
