@@ -9,6 +9,12 @@ from superscope.studies import (
     p4_33_adversarial,
     p4_35_probe_battery,
     p4_36_probe_or_neuron,
+    p4_37_solu_interpretable,
+    p4_38_polysemanticity_metrics,
+    p4_41_gelu_or_relu,
+    p4_42_very_wide,
+    p4_43_t5_shape,
+    p4_44_widen_and_finetune,
 )
 
 
@@ -24,6 +30,12 @@ from superscope.studies import (
         (p4_35_probe_battery, {"rows": -3}),
         (p4_35_probe_battery, {"judge": 20}),
         (p4_36_probe_or_neuron, {"tokens": 0}),
+        (p4_37_solu_interpretable, {"rows": -3}),
+        (p4_38_polysemanticity_metrics, {"planted": 0}),
+        (p4_41_gelu_or_relu, {"levelled": 0}),
+        (p4_42_very_wide, {"steps": 0}),
+        (p4_43_t5_shape, {"sample": 0}),
+        (p4_44_widen_and_finetune, {"k": 1000}),
     ],
 )
 def test_what_cannot_be_meant_is_refused(study, option):

@@ -74,6 +74,10 @@ class Config:
     checkpoint: str = ""  # folder of a T5 saved by transformers, such as t5-11b
     layers: tuple[int, ...] = ()  # of the checkpoint; () is the first, the middle and the last
 
+    def __post_init__(self) -> None:
+        if min(self.rows, self.neurons, self.sample) < 2:
+            raise ValueError(f"rows={self.rows}, neurons={self.neurons}, sample={self.sample}: expected at least 2 of each")
+
 
 PRESETS = {
     "quick": Config(),

@@ -82,6 +82,15 @@ class Config:
     steps: int = 150
     batch: int = 512
 
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.loss_rows, self.neurons, self.judged, self.lost, self.steps, self.batch)
+        if min(counts) < 1 or not 1 <= self.k <= self.width:
+            raise ValueError(
+                f"rows={self.rows}, loss_rows={self.loss_rows}, neurons={self.neurons}, judged={self.judged}, "
+                f"lost={self.lost}, steps={self.steps}, batch={self.batch}, k={self.k}, width={self.width}: expected 1 or more "
+                "of each, and k of width latents"
+            )
+
 
 PRESETS = {
     "quick": Config(),
