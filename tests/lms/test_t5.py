@@ -229,16 +229,21 @@ def test_weights_of_v1_1_behind_an_old_config_are_named(saved, tmp_path):
 
 
 class _Code:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/superscope-t5-was-run",)
+        return os.mkdir, (str(self.mark),)
 
 
 def test_torch_files_with_more_than_weights(tmp_path):
-    folder = _config(tmp_path / "code")
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Code()))
+    folder, mark = _config(tmp_path / "code"), tmp_path / "was-run"
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Code(mark)))
     with pytest.raises(lms.ModelError, match=r"cannot be read as plain weights|old format"):
         t5.open_t5(folder)
-    torch.save({"shared.weight": _Code()}, folder / "pytorch_model.bin")
+    torch.save({"shared.weight": _Code(mark)}, folder / "pytorch_model.bin")
     with pytest.raises(lms.ModelError, match="cannot be read as plain weights"):
         t5.open_t5(folder)
     torch.save({"shared.weight": 3}, folder / "pytorch_model.bin")
@@ -247,7 +252,7 @@ def test_torch_files_with_more_than_weights(tmp_path):
     torch.save({"shared.weight": torch.zeros(2)}, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     with pytest.raises(lms.ModelError, match="old format, which cannot be memory-mapped: convert it"):
         t5.open_t5(folder)
-    assert not os.path.exists("/tmp/superscope-t5-was-run")
+    assert not mark.exists()
 
 
 def test_pointers_and_files_cut_short(saved, tmp_path):

@@ -131,11 +131,6 @@ def document_f1(called: np.ndarray, fires: np.ndarray, document: np.ndarray) -> 
     return np.asarray(2 * precision * recall / np.maximum(precision + recall, 1e-12))
 
 
-def interpretable(judgement: Judgement, threshold: float) -> bool:
-    """Does the score reach a threshold that was set on planted units (`planted.threshold`), never on the units judged?"""
-    return judgement.score >= threshold
-
-
 # -------------------------------------------------------------------------------------------------------------- learning
 
 

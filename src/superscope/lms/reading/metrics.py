@@ -292,9 +292,12 @@ def _errors(groups: int) -> float:
 def told(values: np.ndarray, text: Text, most: int = 8) -> list[list[tuple[str, float]]]:
     """Per unit its concepts and their heights as shares of the largest, highest first: what `concepts` counts, in words."""
     which: list[list[np.ndarray]] = []
-    high = taken(excess(values), text, which)
+    return _told(taken(excess(values), text, which), which, text, most)
+
+
+def _told(high: np.ndarray, which: list[list[np.ndarray]], text: Text, most: int = 8) -> list[list[tuple[str, float]]]:
     out = []
-    for unit in range(values.shape[1]):
+    for unit in range(high.shape[1]):
         mean: dict[str, float] = {}
         for way in (0, 1):
             for one, height in zip(which[way][unit], high[way, unit], strict=False):
@@ -327,7 +330,9 @@ def verdicts(
     out: list[Verdict] = []
     for k in range(0, values.shape[1], _BLOCK):
         part = values[:, k : k + _BLOCK]
-        found = (concepts(part, text), top_concepts(part, text), told(part, text), one_token(part, text))
+        which: list[list[np.ndarray]] = []
+        high = taken(excess(part), text, which)
+        found = (effective(high), top_concepts(part, text), _told(high, which, text), one_token(part, text))
         out += [Verdict(float(1 / a), float(1 / b), named, float(w)) for a, b, named, w in zip(*found, strict=True)]
         if progress:
             progress(len(out), values.shape[1])

@@ -16,7 +16,7 @@ from superscope.lms.corpus.generated import SEGMENTS
 from superscope.lms.corpus.splits import Split
 from superscope.lms.corpus.tokenizer import CHAR_CLASSES
 from superscope.lms.corpus.wordclasses import forms
-from superscope.lms.reading.judge import Contexts, Judgement, judge
+from superscope.lms.reading.judge import Contexts
 
 BEFORE, AFTER = 40, 10
 _COMMONEST = 0.08  # a concept on more of the tokens is no concept
@@ -226,25 +226,7 @@ def contexts(split: Split, activations: np.ndarray, top: int = 20, background: i
     return Contexts(split, place, values)
 
 
-def judged(split: Split, ms: Sequence[int], count: int, seed: int, **options: int) -> dict[int, list[Judgement]]:
-    """m -> the judge's verdicts on `count` planted units of m concepts."""
-    known = concepts(split, **options)
-    return {m: [judge(contexts(split, u.activations)) for u in draw(split, m, count, seed, known)] for m in ms}
-
-
 def auc(higher: Sequence[float] | np.ndarray, lower: Sequence[float] | np.ndarray) -> float:
     """Probability that one of the first is larger than one of the second, ties half."""
     a, b = np.asarray(higher)[:, None], np.asarray(lower)[None]
     return float(((a > b) + 0.5 * (a == b)).mean())
-
-
-def threshold(verdicts: dict[int, list[Judgement]]) -> float:
-    """The score that best parts planted monosemantic units (m = 1) from polysemantic ones: the middle of the cuts that make
-    the sum of both rates largest."""
-    mono = np.array([j.score for j in verdicts[1]])
-    poly = np.array([j.score for m, many in verdicts.items() if m > 1 for j in many])
-    scores = np.unique(np.concatenate([mono, poly]))
-    cuts = (scores[1:] + scores[:-1]) / 2 if len(scores) > 1 else scores
-    gain = np.array([(mono >= c).mean() - (poly >= c).mean() for c in cuts])
-    best = cuts[gain >= gain.max() - 1e-12]
-    return float(best[len(best) // 2])
