@@ -11,7 +11,7 @@ import pytest
 from superscope import lms, studies
 from superscope.evidence.wording import check_answer
 from superscope.lab import Lab
-from superscope.lms.reading import matched
+from superscope.lms.reading import matched, planted
 from superscope.studies import p4_37_solu_interpretable as study
 
 TINY = {"neurons": 8, "rows": 60, "planted": 4, "cards": 2, "others": ()}
@@ -39,6 +39,17 @@ def test_the_same_neurons_and_the_same_turn_in_every_arm_and_losses_are_those_of
         assert np.allclose(basis.T @ basis, np.eye(6), atol=1e-2)
         assert found.loss[name, matched.INIT] > 8 > found.loss[name, matched.NEURONS]
         assert found.loss[name, matched.SHUFFLED] > found.loss[name, matched.NEURONS] + 1
+
+
+def test_directions_of_one_concept_have_fewer_concepts_than_neurons(short):
+    rng = np.random.default_rng(1)
+    found = matched.read({study.GELU: lms.load(study.GELU)}, 400, 10, rng, 0, kinds=())
+    whole, text = found.whole[study.GELU], found.text
+    some = planted.sets_apart(text.pool(), text.document, 1, 10, rng)
+    made = whole @ planted.directions(whole, some, text.first)
+    read, own = (study.judged(values, text, full=False)["concepts"] for values in (made, found.values[study.GELU, "neurons"]))
+    assert read.median() < 0.6 * own.median()
+    assert (read < study.FEW).mean() > (own < study.FEW).mean() + 0.3
 
 
 def test_kappa():
