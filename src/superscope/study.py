@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from superscope import store
+from superscope import checkout, store
 from superscope.errors import UserError
 from superscope.evidence import records, seal
 from superscope.evidence.expect import Check, Expect, ExpectationError, gate_statement
@@ -219,6 +219,8 @@ def _versions() -> dict[str, str]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    if name := checkout.commit():
+        versions["commit"] = name
     versions["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return versions
 
