@@ -7,23 +7,33 @@ that says which file, what is wrong and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import socket
+import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: work is shared without a lock, and done twice at worst
+    fcntl = None  # type: ignore[assignment]
 
 
 class StoreError(RuntimeError):
     """Something on the disk cannot be read or written; the message says what and what to do next."""
 
 
-def _explain(action: str, path: Path, error: OSError) -> StoreError:
+def explain(action: str, path: Path, error: OSError) -> StoreError:
+    """`error` in words: what could not be done to which file, and what to do."""
     hints = {
         errno.ENOSPC: "the disk is full; free some space and run again, finished units are kept",
         errno.EDQUOT: "the disk quota is used up; free some space and run again, finished units are kept",
@@ -32,6 +42,9 @@ def _explain(action: str, path: Path, error: OSError) -> StoreError:
         errno.EROFS: "the file system is read-only; choose another folder with --out",
         errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder with --out",
         errno.EEXIST: "a part of this path is a file, not a folder; choose another folder with --out",
+        errno.EISDIR: "it is a folder, not a file",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+        errno.ELOOP: "its links go round in a circle; choose another folder with --out",
     }
     reason = hints.get(error.errno or 0, error.strerror or str(error))
     return StoreError(f"cannot {action} {str(path)!r}: {reason}")
@@ -65,7 +78,7 @@ def atomic_write_many(folder: Path, files: Mapping[str, bytes]) -> None:
             os.replace(temporary, target)
             staged.pop(0)
     except OSError as error:
-        raise _explain("write", target, error) from error
+        raise explain("write", target, error) from error
     finally:
         for temporary, _ in staged:
             Path(temporary).unlink(missing_ok=True)
@@ -90,7 +103,7 @@ def remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _explain("remove", folder, error) from error
+        raise explain("remove", folder, error) from error
 
 
 def read_bytes(path: Path, sha256: str | None = None) -> bytes:
@@ -98,7 +111,7 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _explain("read", Path(path), error) from error
+        raise explain("read", Path(path), error) from error
     if sha256 is not None and checksum(data) != sha256:
         raise StoreError(f"{str(path)!r} is damaged (its checksum does not match); run the study again to replace it")
     return data
@@ -110,6 +123,78 @@ def read_json(path: Path) -> Any:
         return json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{str(path)!r} is not whole JSON ({error}); run the study again to replace it") from error
+
+
+# ------------------------------------------------------------------------------------------- one process at a time
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, a hidden file beside it that names its owner's process and host.
+
+    While another process has it, say so on stderr and wait. The system drops a lock with the process that holds it, so that
+    a lock left by a killed one is taken over at once. Where no lock can be had (a read-only folder, a file system without
+    locks) the work goes on without: every write is one rename, and equal work gives equal bytes.
+    """
+    handle = _lock(Path(path))
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                _lock_file(Path(path)).unlink()
+            os.close(handle)
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name[:200]}.lock")
+
+
+def _lock(path: Path) -> int | None:
+    file, told = _lock_file(path), False
+    while fcntl is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                owner = os.read(handle, 200).decode(errors="replace") or "another process"
+                print(f"superscope: {owner} is working on {str(path)!r}: waiting for it (Ctrl-C gives up)", file=sys.stderr)
+                told = True
+            os.close(handle)
+            time.sleep(0.2)
+            continue
+        except OSError:  # this file system has no locks
+            os.close(handle)
+            return None
+        if _same_file(handle, file):
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            return handle
+        os.close(handle)  # its owner removed it between our open and our lock
+    return None
+
+
+def _same_file(handle: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(file))
+    except OSError:
+        return False
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename what cannot be used to a free name beside it, so that nothing is lost; returns that name."""
+    folder = Path(folder)
+    aside = next(place for k in range(1, 10_000) if not (place := folder.with_name(f"{folder.name}.damaged-{k}")).exists())
+    try:
+        os.rename(folder, aside)
+    except OSError as error:
+        raise explain("rename", folder, error) from error
+    return aside
 
 
 # ----------------------------------------------------------------------------------------------------- JSON and digests

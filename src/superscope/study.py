@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from superscope import checkout, store
-from superscope.errors import UserError
+from superscope.errors import KindError, SettingError, choice, folder, whole
 from superscope.evidence import records, seal
 from superscope.evidence.expect import Check, Expect, ExpectationError, gate_statement
 from superscope.evidence.findings import Figure, Findings, Gate
@@ -31,6 +31,7 @@ from superscope.plots.theme import template
 __all__ = ["Figure", "Findings", "Gate", "Lab", "Study"]
 
 PRESETS = ("quick", "standard", "full")
+EXECUTORS = ("local", "ray")
 _RUN_ARGUMENTS = {"preset", "seed", "out", "executor", "lab", "workers", "quiet", "fresh"}
 
 
@@ -98,14 +99,14 @@ class Study:
         return seal.digest(self.expected, self.gate) if self.expected else ""
 
     def configure(self, preset: str = "quick", **overrides: Any) -> Any:
-        """The preset's Config with `overrides`; an unknown field or a wrong type is a TypeError that quotes it."""
+        """The preset's Config with `overrides`; an unknown field or a wrong type is a KindError that quotes it."""
         if preset not in self.presets:
-            raise ValueError(f"no preset {preset!r}; study {self.problem} has {', '.join(self.presets)}")
+            raise SettingError(f"no preset {preset!r}; study {self.problem} has {', '.join(self.presets)}")
         hints = typing.get_type_hints(self.config_type)
         for name in overrides:
             if name not in hints:
                 near = difflib.get_close_matches(name, hints, n=1, cutoff=0.0)
-                raise TypeError(
+                raise KindError(
                     f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} (fields: {', '.join(hints)})"
                 )
         checked = {name: _checked(name, value, hints[name]) for name, value in overrides.items()}
@@ -164,16 +165,25 @@ class Study:
         """
         if lab is not None:
             preset, seed = lab.preset, lab.seed
-        if not 0 <= seed < 2**31:
-            raise UserError(f"seed {seed}: give a whole number from 0 to {2**31 - 1}")
-        if workers is not None and workers < 1:
-            raise UserError(f"workers {workers}: give a whole number from 1 on, or leave it out")
+        seed = whole("seed", seed, 0, 2**31 - 1)
+        choice("executor", executor, EXECUTORS)
+        if workers is not None:
+            workers = whole("workers", workers, 1, 10_000)
         config = self.configure(preset, **overrides)
         if lab is None:
             silent = not sys.stderr.isatty() if quiet is None else quiet
-            lab = Lab(seed, preset, self.folder(config, preset, seed, out), executor, workers, silent)
+            place = self.folder(config, preset, seed, None if out is None else folder("out", out))
+            lab = Lab(seed, preset, place, executor, workers, silent)
+        else:
+            fresh = False
+        with store.locked(lab.folder):
             if fresh:
                 store.remove(lab.folder)
+            return self._run(config, lab)
+
+    def _run(self, config: Any, lab: Lab) -> Findings:
+        """Measure, judge and store; the caller holds the folder of the run."""
+        preset, seed = lab.preset, lab.seed
         start = clocks()
         found = self.body(config, lab)
         if not isinstance(found, Findings):
@@ -231,7 +241,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return _fit(value, hint)
     except TypeError:
         shown = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint)
-        raise TypeError(f"config field {name!r} must be {shown}, not {value!r}") from None
+        raise KindError(f"config field {name!r} must be {shown}, not {value!r}") from None
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -8,17 +8,19 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from superscope.errors import SettingError, choice, whole
+from superscope.store import locked
 from superscope.sweep.archive import MemoryArchive, ZarrArchive
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.run import SweepRun, assemble
-from superscope.sweep.unit import Arrays, Progress, blocks, choose_engine, estimate_bytes, train_unit
+from superscope.sweep.unit import ENGINES, Arrays, Progress, blocks, choose_engine, estimate_bytes, train_unit
 
 EXECUTORS = ("local", "ray")
 
@@ -29,30 +31,31 @@ def train(
     engine: str,
     executor: str,
     workers: int | None,
-    store: str | Path | None,
+    store: Path | None,
     progress: bool,
     device: str,
 ) -> SweepRun:
-    """See Grid.train."""
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor={executor!r} is unknown: known are {', '.join(EXECUTORS)}")
+    """See Sweep.train."""
     chosen, why = choose_engine(sweep, recipe, engine, device)
     notes = [] if chosen == "fused" else [f"engine torch: {why}"]
     if sweep.inputs.groups and recipe.sampling == "stratified":
         notes.append("the inputs have groups: plain samples instead of strata")
     units = blocks(sweep, recipe)
-    archive = ZarrArchive(Path(store), sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
-    pending = [i for i in range(len(archive.blocks)) if not archive.finished(i)]
     check_memory(sweep, recipe)
-    sizes = [
-        int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps) for i in range(len(archive.blocks))
-    ]
-    run_units: Callable[..., Iterator[tuple[int, Arrays]]] = _ray if executor == "ray" else _threads
-    with progress_bar(progress, sum(sizes), sum(sizes) - sum(sizes[i] for i in pending)) as advance:
-        for number, arrays in run_units(
-            sweep, recipe, [(i, archive.blocks[i]) for i in pending], chosen, device, workers, advance
-        ):
-            archive.write(number, arrays)
+    archive: MemoryArchive | ZarrArchive
+    with held(store):
+        archive = ZarrArchive(store, sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
+        pending = [i for i in range(len(archive.blocks)) if not archive.finished(i)]
+        sizes = [
+            int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps)
+            for i in range(len(archive.blocks))
+        ]
+        run_units: Callable[..., Iterator[tuple[int, Arrays]]] = _ray if executor == "ray" else _threads
+        with progress_bar(progress, sum(sizes), sum(sizes) - sum(sizes[i] for i in pending)) as advance:
+            for number, arrays in run_units(
+                sweep, recipe, [(i, archive.blocks[i]) for i in pending], chosen, device, workers, advance
+            ):
+                archive.write(number, arrays)
     run = assemble(sweep, recipe, archive.load(), chosen, notes + archive.notes)
     if run.failed:
         share = f"{len(run.failed)} of {run.loss.size}"
@@ -60,6 +63,34 @@ def train(
         run.notes.append(text)
         warnings.warn(text + "; try a smaller lr", stacklevel=3)
     return run
+
+
+def check_options(recipe: Any, engine: Any, executor: Any, workers: Any, progress: Any, device: Any) -> None:
+    """Refuse options of `Sweep.train` that cannot be meant, before anything is written."""
+    if not isinstance(recipe, Recipe):
+        raise SettingError(f"recipe={recipe!r}: give an ss.Recipe, such as ss.Recipe(steps=500)")
+    choice("engine", engine, ENGINES)
+    choice("executor", executor, EXECUTORS)
+    if workers is not None:
+        whole("workers", workers, 1, 10_000)
+    check_device(device)
+
+
+def check_device(device: Any) -> None:
+    """Refuse a device that torch cannot compute on here."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # unknown names, and those without a driver, raise different kinds
+        raise SettingError(f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): use device='cpu'") from None
+
+
+def held(store: Path | None) -> AbstractContextManager[None]:
+    """The lock of a store; nothing where results stay in memory."""
+    return locked(store) if store else nullcontext()
 
 
 def check_memory(sweep: Grid, recipe: Recipe) -> None:

@@ -140,12 +140,15 @@ def assemble(sweep: Grid, recipe: Recipe, arrays: Mapping[str, Any], engine: str
         dims = (*axes, *dimensions(sweep, name, len(value.shape) - rank))
         variables[name] = xr.Variable(dims, _lazy(value))
     data = xr.Dataset(variables, coords=coords)
-    loss = data["loss"].load()
-    failed = [
+    return SweepRun(sweep, recipe, data, engine, notes, diverged(data, axes))
+
+
+def diverged(data: xr.Dataset, axes: Mapping[str, list[Any]]) -> list[str]:
+    """The networks whose loss is not finite, by their labels."""
+    return [
         ", ".join(f"{axis}={axes[axis][i]}" for axis, i in zip(axes, position, strict=True))
-        for position in np.argwhere(~np.isfinite(loss.values))
+        for position in np.argwhere(~np.isfinite(data["loss"].load().values))
     ]
-    return SweepRun(sweep, recipe, data, engine, notes, failed)
 
 
 def _lazy(value: Any) -> Any:
