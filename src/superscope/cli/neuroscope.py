@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from superscope.lms.model.language_model import LanguageModel
     from superscope.lms.reading.neuroscope import Progress as Report
     from superscope.lms.reading.neuroscope import UnitReports
+    from superscope.recover.sae.dictionary import SAE
 
 PHASES = {"scan": "reading the corpus", "contexts": "fetching examples", "judge": "judging"}
 
@@ -44,33 +45,41 @@ def neuroscope(args: Neuroscope) -> int:
     _check_writable(args.runs)
     try:
         loaded = model.load(args.model)
-        units = _latents(args.sae, loaded) if args.sae is not None else None
-        if units is None:
+        sae = _sae(args.sae, loaded) if args.sae is not None else None
+        if sae is None:
             loaded.neuron_hook(args.layer)
         split = _read(args.corpus, loaded.tokenizer)
-        return _examine(args, loaded, split, units)
+        return _examine(args, loaded, split, sae)
     except (model.ModelError, corpus.CorpusError, backend.BackendMissingError) as error:
         raise UserError(str(error)) from None
 
 
-def _latents(name: str, loaded: LanguageModel) -> tuple[Units, np.ndarray | None]:
+def _sae(name: str, loaded: LanguageModel) -> SAE:
+    """The SAE, one of this model."""
+    from superscope.recover.sae import load, panel
+
+    sae = load(name)
+    panel.splice(loaded, sae)  # an SAE of another model is found out here
+    return sae
+
+
+def _latents(sae: SAE, name: str, loaded: LanguageModel) -> tuple[Units, np.ndarray | None]:
     """The latents of an SAE as units, and what they write to the residual stream where they do."""
-    from superscope.recover import sae as saes
     from superscope.recover.sae import panel, shelf
 
-    one = saes.load(name)
-    panel.splice(loaded, one)  # an SAE of another model is found out here
-    units = replace(panel.latents(one), name=f"sae {Path(name).name} {shelf.digest(name)[:7]}")
-    into_stream = one.d_out == loaded.d_model and not panel.sites(one)[1].endswith(("hook_normalized", "hook_z"))
-    return units, one.decoder.numpy() if into_stream else None
+    units = replace(panel.latents(sae), name=f"sae {Path(name).name} {shelf.digest(name)[:7]}")
+    into_stream = sae.d_out == loaded.d_model and not panel.sites(sae)[1].endswith(("hook_normalized", "hook_z"))
+    return units, sae.decoder.numpy() if into_stream else None
 
 
-def _examine(args: Neuroscope, loaded: LanguageModel, split: Split, units: tuple[Units, np.ndarray | None] | None) -> int:
+def _examine(args: Neuroscope, loaded: LanguageModel, split: Split, sae: SAE | None) -> int:
     from superscope import atlas
     from superscope.atlas import neuroscope as pages
     from superscope.lms.model import activations
     from superscope.lms.reading import metrics
+    from superscope.lms.reading.similar import similar
 
+    units = _latents(sae, args.sae or "", loaded) if sae is not None else None
     with _bars(quiet=args.quiet) as say:
         reports = _reports(args, loaded, split, say, units)
         judged = units[0] if units is not None else activations.neurons(loaded, args.layer)
@@ -80,7 +89,8 @@ def _examine(args: Neuroscope, loaded: LanguageModel, split: Split, units: tuple
         except ValueError as error:
             verdicts = None
             print(f"not judged: {error}", file=sys.stderr)
-    made = pages.write(reports, args.out, verdicts)
+    alike = similar(loaded, split, judged, len(reports), rows, args.seed)
+    made = pages.write(reports, args.out, verdicts, similar=alike, model=loaded, sae=sae)
     site = atlas.build(args.out, args.runs)  # so that the index lists the new pages
     what = f"neurons of {loaded.name}, layer {args.layer}" if args.sae is None else f"latents of {args.sae} in {loaded.name}"
     print(f"{made.units} {what}, over {reports.n_tokens:,} tokens: {made.index}")

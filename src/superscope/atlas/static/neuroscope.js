@@ -1,6 +1,5 @@
 "use strict";
-// The table of units and the page of one unit. Data files are scripts that call the three functions below; text is only ever put in
-// as text.
+// The table of units and the page of one unit. Data files are scripts that call the functions below; text is only ever put in as text.
 
 const article = document.querySelector(".neuroscope");
 const folder = `neuroscope/${article.dataset.name}/`;
@@ -22,6 +21,7 @@ function load(file) {
 const receive = (value) => { document.currentScript.received = value; };
 window.neuroscopeTable = receive;
 window.neuroscopeLabels = receive;
+window.neuroscopeModel = receive;
 window.neuroscopeShard = (number, shard) => receive(shard);
 
 function make(tag, attributes = {}, ...children) {
@@ -41,6 +41,76 @@ const visible = (text) => {
 };
 const piece = (text) => make("span", { class: "piece" }, visible(text));
 
+// ----------------------------------------------------------------------------------------------------------- own text
+
+// The reader's text lives as long as the tab, from page to page; where the browser keeps nothing, until the page is left.
+const kept = {
+  get text() { try { return sessionStorage.getItem("neuroscope text") || ""; } catch { return ""; } },
+  set text(value) { try { sessionStorage.setItem("neuroscope text", value); } catch { /* kept by the page alone */ } },
+};
+
+const model = () => { // loaded once, by the first text
+  model.made ??= load("model.js").then((data) => new Forward.Model(data));
+  model.made.catch(() => { model.made = null; });
+  return model.made;
+};
+
+// Calls `draw(reading or null)` whenever the text changes; see Forward.Model.read for what a reading is.
+function ownText(draw) {
+  const box = byId("own");
+  if (!box) return;
+  const say = byId("read");
+  const first = say.textContent;
+  let timer = 0;
+  const read = async () => {
+    const text = box.value;
+    kept.text = text;
+    if (!text) {
+      say.textContent = first;
+      draw(null);
+      return;
+    }
+    try {
+      if (!model.made) say.textContent = "Loading the model …";
+      const reading = (await model()).read(text);
+      if (box.value !== text) return;
+      const { length } = reading.tokens;
+      say.textContent = `${length} token${length === 1 ? "" : "s"}` + (reading.left ? `; ${reading.left} more do not fit the model's context and are left out` : "");
+      draw(reading);
+    } catch (error) {
+      say.textContent = error.message;
+      draw(null);
+    }
+  };
+  box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(read, 150); });
+  box.value = kept.text;
+  if (box.value) read();
+}
+
+// One button a token; arrow keys go from one to the next, so that Tab passes them all at once.
+function tokenButtons(reading, choose) {
+  const buttons = reading ? reading.pieces.map((text, k) => {
+    const button = make("button", { type: "button", tabindex: k ? -1 : 0, "aria-pressed": "false" }, visible(text));
+    button.addEventListener("click", () => choose(k, button));
+    return button;
+  }) : [];
+  byId("tokens").replaceChildren(...buttons.flatMap((button, k) => (/\n/.test(reading.pieces[k]) ? [button, make("br")] : [button])));
+  byId("tokens").onkeydown = (event) => {
+    const at = buttons.indexOf(event.target);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!buttons[to]) return;
+    buttons[at].tabIndex = -1;
+    buttons[to].tabIndex = 0;
+    buttons[to].focus();
+  };
+  return buttons;
+}
+
+const three = (value) => show(+value.toPrecision(3));
+
 // ------------------------------------------------------------------------------------------------------------- the table
 
 const COLUMNS = [
@@ -48,33 +118,41 @@ const COLUMNS = [
   ["density", "number", percent], ["kurtosis", "number", show], ["largest", "number", show],
   ["top token", "", (v) => (v ? piece(v) : "–")], ["share", "number", percent],
   ["top label", "", show], ["enrichment", "number", show], ["share", "number", percent],
-  ["concepts", "number", show], ["which", "rule", (v) => v],
+  ["concepts", "number", show], ["at the top", "number", show], ["⚠", "mark", (v) => (v ? make("span", { title: "the top misleads" }, "⚠") : "")],
+  ["which", "rule", (v) => v],
+  ["here", "number", three], ["of largest", "number", percent],
 ];
 const PAGE = 100;
-const ENRICHMENT = 7;
+const [LARGEST, ENRICHMENT, JUDGED, HERE, OF_LARGEST] = [3, 7, 9, 13, 14];
 
 async function showTable() {
   const data = await load("table.js");
-  const state = { sort: 0, down: false, shown: PAGE, words: [], label: null };
-  const columns = COLUMNS.map((column, k) => k).filter((k) => data.judged || k < 9);
+  const state = { sort: 0, down: false, shown: PAGE, words: [], label: null, here: null };
   const texts = data.rows.map((row) => row.join(" ").toLowerCase());
   const labels = new Map();
+  const columns = () => [
+    0, ...(state.here ? [HERE, OF_LARGEST] : []), ...(data.judged ? [JUDGED, JUDGED + 1, JUDGED + 2] : []),
+    ...Array.from({ length: ENRICHMENT + 1 }, (_, k) => k + 1), ...(data.judged ? [JUDGED + 3] : [])];
   const cell = (unit, k) => {
     if (k === ENRICHMENT && state.label) return labels.get(state.label)[unit];
-    return data.rows[unit][k];
+    const here = k >= HERE ? state.here[data.rows[unit][0]] : 0;
+    if (k === OF_LARGEST) return data.rows[unit][LARGEST] > 0 ? here / data.rows[unit][LARGEST] : null;
+    return k === HERE ? here : data.rows[unit][k];
   };
   const header = make("tr");
-  columns.forEach((k) => {
+  const headings = () => header.replaceChildren(...columns().map((k) => {
     const button = make("button", { type: "button" }, COLUMNS[k][0]);
     const heading = make("th", { scope: "col", class: COLUMNS[k][1] }, button);
+    if (COLUMNS[k][1] === "mark") button.setAttribute("aria-label", "the top misleads");
     heading.dataset.column = k;
     button.addEventListener("click", () => {
-      state.down = state.sort === k ? !state.down : COLUMNS[k][1] === "number" && k > 0;
+      state.down = state.sort === k ? !state.down : /number|mark/.test(COLUMNS[k][1]) && k > 0;
       state.sort = k;
       draw();
     });
-    header.append(heading);
-  });
+    return heading;
+  }));
+  headings();
   article.querySelector("thead").append(header);
   const order = () => {
     const units = data.rows.map((_, unit) => unit).filter((unit) => state.words.every((word) => texts[unit].includes(word)));
@@ -90,13 +168,13 @@ async function showTable() {
   function draw() {
     const units = order();
     const rows = units.slice(0, state.shown).map((unit) =>
-      make("tr", {}, ...columns.map((k) => make("td", { class: COLUMNS[k][1] }, COLUMNS[k][2](cell(unit, k))))));
+      make("tr", {}, ...columns().map((k) => make("td", { class: COLUMNS[k][1] }, COLUMNS[k][2](cell(unit, k))))));
     article.querySelector("tbody").replaceChildren(...rows);
     header.querySelectorAll("th").forEach((heading) => {
       if (+heading.dataset.column === state.sort) heading.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       else heading.removeAttribute("aria-sort");
     });
-    byId("matches").textContent = `${units.length} of ${data.rows.length}`;
+    byId("matches").textContent = `${units.length} of ${data.rows.length}` + (state.here ? `; here: on ${state.token}` : "");
     byId("more").hidden = units.length <= state.shown;
   }
   byId("query").addEventListener("input", (event) => {
@@ -122,7 +200,26 @@ async function showTable() {
     [state.sort, state.down, state.shown] = [ENRICHMENT, true, PAGE];
     draw();
   });
+  const pick = (here, token = "") => { // sort by one token of the reader's text, or go back to numbers
+    if (!here && !state.here) return;
+    const by = state.sort === OF_LARGEST ? OF_LARGEST : HERE;
+    [state.here, state.token, state.shown] = [here, token, PAGE];
+    if (here) [state.sort, state.down] = [by, true];
+    else if (state.sort >= HERE) [state.sort, state.down] = [0, false];
+    headings();
+    draw();
+  };
   draw();
+  ownText((reading) => {
+    pick(null);
+    if (reading) byId("read").textContent += ". Choose a token for what fires on it.";
+    const buttons = tokenButtons(reading, (k, button) => {
+      const again = button.getAttribute("aria-pressed") === "true";
+      buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === button && !again)));
+      if (again) pick(null);
+      else pick(reading.values.subarray(k * reading.units, (k + 1) * reading.units), `“${visible(reading.pieces[k])}”, token ${k + 1} of ${reading.tokens.length}`);
+    });
+  });
 }
 
 // -------------------------------------------------------------------------------------------------------------- one unit
@@ -205,11 +302,32 @@ function histogram(unit) {
   byId("histogram").replaceChildren(picture);
 }
 
+// ------------------------------------------------------------------------------------------- the reader's text, on one unit
+
+const own = { reading: null, unit: null };
+
+function colour(unit = own.unit) { // tokens tinted by this unit's activation, as a share of its largest in the corpus
+  own.unit = unit;
+  const { reading } = own;
+  if (!unit || !byId("tokens")) return;
+  const value = (k) => reading.values[k * reading.units + unit.number];
+  const told = (k) => `${visible(reading.pieces[k])}   ${three(value(k))}, ${percent(value(k) / unit.scale)} of its largest`;
+  const buttons = tokenButtons(reading, (k, button) => {
+    buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
+    byId("read").textContent = told(k);
+  });
+  buttons.forEach((button, k) => {
+    button.style.background = tint(value(k) / unit.scale);
+    button.dataset.value = told(k);
+  });
+}
+
 const NAMES = { density: "density", kurtosis: "excess kurtosis", skew: "skew", mean: "mean", sd: "standard deviation",
   low: "smallest", high: "largest", strong: "strong above" };
 
 async function showUnit() {
   const count = +article.dataset.units;
+  if (location.hash === "#random") history.replaceState(null, "", `#${Math.floor(Math.random() * count)}`);
   const number = Math.min(count - 1, Math.max(0, parseInt(location.hash.slice(1), 10) || 0));
   const shard = Math.floor(number / +article.dataset.shard);
   let data;
@@ -229,10 +347,17 @@ async function showUnit() {
   byId("after").href = `#${(number + 1) % count}`;
   byId("facts").replaceChildren(...Object.entries(unit.facts).map(([name, value]) =>
     make("div", {}, make("dt", {}, NAMES[name]), make("dd", {}, name === "density" ? percent(value) : show(value)))));
-  byId("rule").textContent = unit.judged
-    ? `Effective number of concepts: ${show(unit.judged[0])} over the whole range, ${show(unit.judged[1])} in its strongest firings. ` +
-      `Concepts by height: ${unit.judged[3].map(([name, height]) => `${name} (${show(height)})`).join(", ") || "none that is sure"}. ` +
-      `Share of the most frequent word: ${percent(unit.judged[2])}.` : "";
+  byId("judged").hidden = !unit.judged;
+  if (unit.judged) {
+    const [whole, firing, word, named, misleads] = unit.judged;
+    const said = (number) => (number === null ? "no sure concept" : `${show(number)} concept${number === 1 ? "" : "s"}`);
+    byId("whole").textContent = said(whole);
+    byId("firing").textContent = said(firing);
+    byId("misleads").hidden = !misleads;
+    byId("rule").textContent = `By height: ${named.map(([name, height]) => `${name} (${show(height)})`).join(", ") || "none that is sure"}. ` +
+      `Share of the most frequent word: ${percent(word)}.`;
+  }
+  colour(unit);
   histogram(unit);
   table("labels", ["label", "log₂ ratio", "share", "firings"],
     unit.labels.map(([what, label, value, share, firings]) => [make("span", {}, label, make("span", { class: "of" }, ` ${what}`)), show(value), percent(share), show(firings)]));
@@ -244,6 +369,10 @@ async function showUnit() {
     byId(`${name}s`).hidden = !unit[name];
     if (unit[name]) table(name, ["token", "effect"], unit[name].map(([id, value]) => [piece(words[id]), show(value)]));
   }
+  byId("alike").hidden = !unit.similar;
+  if (unit.similar) {
+    table("similar", [kind, "correlation"], unit.similar.map(([other, r]) => [make("a", { href: `#${other}` }, `${kind} ${other}`), show(r)]));
+  }
   byId("top").replaceChildren(...unit.top.map((one) => example(one, unit, words)));
   byId("strata").replaceChildren(...unit.strata.flatMap(([low, high, share, examples]) => [
     make("h3", {}, `${show(low)} to ${show(high)} · ${percent(share)} of tokens`),
@@ -254,17 +383,28 @@ async function showUnit() {
 
 function setUpUnit() {
   const value = byId("value");
-  article.addEventListener("pointermove", (event) => {
+  const tell = (event, x, y) => {
     const text = event.target.closest?.("[data-value]")?.dataset.value;
     value.hidden = !text;
     if (!text) return;
     value.textContent = text;
-    value.style.left = `${Math.min(event.clientX + 12, innerWidth - value.offsetWidth - 8)}px`;
-    value.style.top = `${event.clientY + 16}px`;
+    value.style.left = `${Math.max(0, Math.min(x + 12, innerWidth - value.offsetWidth - 8))}px`;
+    value.style.top = `${y + 16}px`;
+  };
+  article.addEventListener("pointermove", (event) => tell(event, event.clientX, event.clientY));
+  article.addEventListener("focusin", (event) => {
+    const box = event.target.getBoundingClientRect();
+    tell(event, box.left, box.bottom - 8);
   });
+  byId("random").addEventListener("click", () => { // another than this one, each as likely
+    const count = +article.dataset.units;
+    const step = 1 + Math.floor(Math.random() * Math.max(1, count - 1));
+    location.hash = String((+byId("jump").value + step) % count);
+  });
+  ownText((reading) => { own.reading = reading; colour(); });
   byId("jump").addEventListener("change", (event) => { location.hash = String(+event.target.value); });
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches("input, select, textarea") || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowLeft") byId("before").click();
     if (event.key === "ArrowRight") byId("after").click();
   });
