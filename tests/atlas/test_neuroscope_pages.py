@@ -373,6 +373,10 @@ def test_similar_random_and_misleading(browser, site, made):
         ready(browser, f"document.querySelector('h1').textContent !== {json.dumps(before)}")
         seen.add(browser.ask("document.querySelector('h1').textContent"))
     assert len(seen) > 1
+    browser.visit("about:blank")
+    browser.visit((site / f"neuroscope-{NAME}-unit.html").as_uri() + "#random")
+    ready(browser, "!document.getElementById('unit').hidden")
+    assert browser.ask("document.querySelector('h1').textContent === 'Neuron ' + location.hash.slice(1)")
     open_unit(browser, site, 1)
     ready(browser, "!document.getElementById('unit').hidden")
     assert browser.ask("document.getElementById('misleads').hidden")

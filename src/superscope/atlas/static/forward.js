@@ -239,8 +239,11 @@ const Forward = (() => {
     const out = new Float32Array(rows * n);
     for (let r = 0; r < rows; r += 1) {
       const row = scaled.subarray(r * n, (r + 1) * n);
-      const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]);
-      for (const k of order.slice(0, sae.k)) out[r * n + k] = Math.max(row[k], 0);
+      const least = row.slice().sort()[n - sae.k];
+      let ties = sae.k - row.reduce((count, v) => count + (v > least), 0);
+      for (let k = 0; k < n; k += 1) {
+        if (row[k] > least || (row[k] === least && ties-- > 0)) out[r * n + k] = Math.max(row[k], 0);
+      }
     }
     return out;
   }

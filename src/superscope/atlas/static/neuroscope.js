@@ -311,13 +311,15 @@ function colour(unit = own.unit) { // tokens tinted by this unit's activation, a
   const { reading } = own;
   if (!unit || !byId("tokens")) return;
   const value = (k) => reading.values[k * reading.units + unit.number];
-  const told = (k) => `${visible(reading.pieces[k])}   ${three(value(k))}, ${percent(value(k) / unit.scale)} of its largest`;
+  const fired = unit.scale > 1e-20; // a unit that was always 0 has no largest
+  const share = (k) => (fired ? value(k) / unit.scale : Math.sign(value(k)));
+  const told = (k) => `${visible(reading.pieces[k])}   ${three(value(k))}` + (fired ? `, ${percent(share(k))} of its largest` : ", never on in the corpus");
   const buttons = tokenButtons(reading, (k, button) => {
     buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
     byId("read").textContent = told(k);
   });
   buttons.forEach((button, k) => {
-    button.style.background = tint(value(k) / unit.scale);
+    button.style.background = tint(share(k));
     button.dataset.value = told(k);
   });
 }
