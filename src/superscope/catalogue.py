@@ -53,6 +53,13 @@ def families() -> dict[str, str]:
 
 
 @cache
+def related(number: str) -> tuple[tuple[str, str], ...]:
+    """(number, reason) of the problems that bear on a problem, in the order of the catalogue."""
+    pairs = [(pair, reason) for *pair, reason in _document()["related"] if number in pair]
+    return tuple((next(other for other in pair if other != number), reason) for pair, reason in pairs)
+
+
+@cache
 def problems() -> dict[str, Problem]:
     """Number -> problem, in reading order (the reproduction first)."""
     document = _document()

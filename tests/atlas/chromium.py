@@ -83,19 +83,16 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def visit(self, url: str, width: int = 1280, scheme: str = "light") -> list[str]:
-        """Open `url` and wait until its plots are drawn; returns everything the page complained about."""
+    def visit(self, url: str, width: int = 1280, scheme: str = "light", draw: bool = True) -> list[str]:
+        """Open `url` and, unless told not to, draw all its plots; returns everything the page complained about."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next(30))
-        undrawn = "[...document.querySelectorAll('.plot')].filter((plot) => !plot.querySelector('svg.main-svg')).length"
-        for _ in range(200):
-            if not self.ask(undrawn):
-                break
-            time.sleep(0.05)
+        if draw:
+            self.ask("window.drawAll ? drawAll().then(() => 1) : 1")
         return [text for event in self.events if (text := _complaint(event))]
 
     def screenshot(self, path: Path) -> None:

@@ -9,7 +9,6 @@ from chromium import Browser
 
 from superscope import atlas, catalogue, studies
 from superscope.evidence import records
-from superscope.plots import ROLES
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: the pages are not opened")
@@ -41,7 +40,15 @@ def url(site, name):
     return (site / name).as_uri()
 
 
-PAGES = ["index.html", *(f"{number}.html" for number in catalogue.problems())]
+PAGES = [
+    "index.html",
+    "bridges.html",
+    "glossary.html",
+    "retractions.html",
+    "reference.html",
+    "source-4.7.html",
+    *(f"{number}.html" for number in catalogue.problems()),
+]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -55,7 +62,7 @@ def test_on_a_phone(browser, site, name):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_plots_take_the_colours_of_the_page(browser, site, scheme):
     assert browser.visit(url(site, "4.7.html"), scheme=scheme) == []
-    assert browser.ask("document.querySelectorAll('.plot svg.main-svg').length") >= 4 + 7
+    assert browser.ask("document.querySelectorAll('.plot svg.main-svg').length") >= 7
     text = browser.ask("getComputedStyle(document.documentElement).color")
     label = browser.ask("getComputedStyle(document.querySelector('.plot .xtick text')).fill")
     assert label == text
@@ -71,12 +78,29 @@ def test_changing_the_scheme_recolours_the_plots(browser, site):
     assert after != before
 
 
-def test_the_rule_and_the_roles_are_drawn(browser, site):
-    browser.visit(url(site, "4.7.html"))
-    first = "document.querySelector('#claim-effect .plot')"
-    assert browser.ask(f"{first}.querySelectorAll('.shapelayer path').length") == 1
-    colours = browser.ask(f"{first}._fullData.map((trace) => trace.marker.color)")
-    assert set(colours) == {ROLES["treatment"], ROLES["control"]}
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_strip_of_a_claim_has_the_colours_of_its_arms_without_a_script(browser, site, scheme):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.visit(url(site, "4.7.html"), scheme=scheme, draw=False)
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    fill = "getComputedStyle(document.querySelector('#claim-effect .strip .{} .dot')).fill"
+    colours = {arm: browser.ask(fill.format(arm)) for arm in ("measured", "null")}
+    assert len(set(colours.values())) == 2
+    assert "rgb(0, 0, 0)" not in colours.values()
+    assert browser.ask("document.querySelectorAll('#claim-effect .strip .region').length") == 1
+
+
+def test_nothing_is_drawn_before_it_is_near_the_screen(browser, site):
+    browser.visit(url(site, "4.7.html"), draw=False)
+    assert browser.ask("typeof Plotly") == "undefined"
+    assert browser.ask("document.querySelectorAll('.plot .main-svg').length") == 0
+    browser.ask("document.querySelector('.plot').scrollIntoView()")
+    drawn = "document.querySelectorAll('.plot .main-svg').length > 0"
+    wait = f"new Promise((next) => {{ const look = () => {drawn} ? next(true) : setTimeout(look, 50); look(); }})"
+    assert browser.ask(wait)
+    assert browser.ask("document.querySelector('.tools button').textContent") == "PNG"
 
 
 def test_the_slider_moves(browser, site):
@@ -104,6 +128,12 @@ def test_filter_and_search(browser, site):
     })()""")
     assert browser.ask(shown) == 2
     assert browser.ask("document.querySelector('#matches').textContent") == "2 of 49 problems"
+    browser.ask("""(() => {
+        const query = document.querySelector('#query');
+        query.value = 'sae';
+        query.dispatchEvent(new Event('input'));
+    })()""")
+    assert browser.ask(shown) >= 3
 
 
 def test_without_javascript_the_text_is_there(browser, site):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 
 from superscope import atlas, catalogue
 from superscope.atlas import view
-from superscope.evidence import records
+from superscope.evidence import findings, records
 
 
 class Page(HTMLParser):
     """Tags, links and the visible text of a page."""
 
-    VOID = {"meta", "link", "input", "br", "img"}  # noqa: RUF012
+    VOID = {"meta", "link", "input", "br", "img", "circle", "line", "rect", "path"}  # noqa: RUF012
 
     def __init__(self, text):
         super().__init__()
@@ -29,6 +30,9 @@ class Page(HTMLParser):
         self.links += [value for name, value in attrs if name in ("href", "src")]
         if tag not in self.VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -63,7 +67,9 @@ def test_everything_the_page_needs_is_there_and_local(site):
     for path in site.index.parent.glob("*.html"):
         for link in Page(path.read_text()).links:
             if not link.startswith(("https://", "data:", "#")):
-                assert (path.parent / link).exists(), link
+                name, _, anchor = link.partition("#")
+                assert (path.parent / name).exists(), link
+                assert not anchor or f'id="{anchor}"' in (path.parent / name).read_text(), link
     css = (site.index.parent / "assets/atlas.css").read_text()
     assert "url(" not in css
     assert "@import" not in css
@@ -72,10 +78,12 @@ def test_everything_the_page_needs_is_there_and_local(site):
 def test_what_a_study_page_says(site):
     text = re.sub(r"\s+", " ", page(site, "4.7.html").text)
     for words in ("Does a fake effect beat its control?", "The fake phenomenon exists. Passed", ">= 0.5", "12 seeds",
+                  "How sure", "Control", "The null failed as it should in", "@misc{superscope-4-7,",
                   "no effect <i>", "Refuted: ", "Note: fixed late", "The noise is Gaussian.", "300 rows", "student t",
                   "superscope run 4.7 --preset quick --seed 3 --effect 1.25 --law 'student t'", "checksum"):  # fmt: skip
         assert words in text
-    assert text.index("supported") < text.index("Question") < text.index("Gate") < text.index("Claims")
+    order = [text.index(word) for word in ("Asked", "Found", "How sure", "Control", "supported", "Gate", "Claims", "Figures")]
+    assert order == sorted(order)
 
 
 def test_strings_from_data_stay_text(site):
@@ -84,8 +92,9 @@ def test_strings_from_data_stay_text(site):
     assert "</script><script>window.broken = 2</script>" in found.text
     assert "img" not in found.tags
     assert "b" not in Page((site.index.parent / "4.7.html").read_text().split("</h1>")[0].split("<h1>")[1]).tags
-    figures = [json.loads(text) for text in found.scripts]
-    assert len(figures) == 4 + 7
+    template, *figures = [json.loads(text) for text in found.scripts if text]
+    assert set(template) == {"layout"}
+    assert len(figures) == 7
     assert all(set(figure) == {"data", "layout"} for figure in figures)
 
 
@@ -134,6 +143,64 @@ def test_a_failed_gate(fake, tmp_path):
 
 def test_index_lists_everything_under_its_family(site):
     text = page(site, "index.html").text
-    places = [text.index(heading) for heading in catalogue.families().values()]
+    listed = {problem.family for problem in catalogue.problems().values()}
+    places = [text.index(heading) for family, heading in catalogue.families().items() if family in listed]
     assert places == sorted(places)
-    assert "3 supported" in re.sub(r"\s+", " ", text)
+    assert "✓ 3 supported" in re.sub(r"\s+", " ", text)
+
+
+def test_a_quick_look_never_hides_a_larger_run_and_has_a_page_of_its_own(fake, tmp_path):
+    fake.run(preset="standard", out=tmp_path / "runs", seed=1)
+    fake.run(preset="quick", out=tmp_path / "runs", seed=2)
+    fake.run(preset="standard", out=tmp_path / "runs", seed=1, effect=0.2)  # not the study as it is written
+    made = atlas.build(tmp_path / "site", tmp_path / "runs")
+    text = re.sub(r"\s+", " ", page(made, "4.7.html").text)
+    assert "superscope run 4.7 --preset standard --seed 1 " in text.replace("Copy", " ")
+    assert "--effect" not in text
+    assert "Other runs of yours" in text
+    others = sorted(path.name for path in (tmp_path / "site").glob("4.7-*.html"))
+    assert len(others) == 2
+    changed = [name for name in others if "--effect 0.2" in page(made, name).text]
+    assert len(changed) == 1
+    assert "One of your own runs" in page(made, changed[0]).text
+
+
+def test_every_claim_leads_to_the_line_that_states_it(tmp_path):
+    made = atlas.build(tmp_path / "site", tmp_path / "none")
+    html = (tmp_path / "site" / "4.24.html").read_text()
+    links = re.findall(r'href="(source-4\.24\.html)#([^"]+)">source', html)
+    document = findings.read(records.most_telling("4.24"))
+    assert len(links) == len(document["claims"])
+    lines = (tmp_path / "site" / "source-4.24.html").read_text()
+    for claim, (_, anchor) in zip(document["claims"], links, strict=True):
+        place = lines.index(f'id="{anchor}"')
+        assert f"&quot;{claim['id']}&quot;" in lines[place : place + 400]
+    assert made.warnings == []
+
+
+def test_the_real_site_says_in_every_card_what_was_asked_found_and_done(tmp_path):
+    made = atlas.build(tmp_path / "site", tmp_path / "none")
+    assert made.with_findings == 49
+    for number in catalogue.problems():
+        text = re.sub(r"\s+", " ", page(made, f"{number}.html").text)
+        card = text[text.index("Asked") : text.index("Assumptions")]
+        answer = card[card.index("Found") + 5 : card.index("How sure")]
+        assert len(answer.split()) <= 30 or "the gate failed" in answer
+        assert "preset" in card
+        assert "The null failed as it should in" in card or "The gate is the control that failed" in card
+        assert "see the method" not in text or "Method" in text
+        assert "Method" in text
+        assert "Related problems" in text
+    index = page(made, "index.html").text
+    assert index.count("fixed beforehand") == 49
+    taken = page(made, "retractions.html").text
+    assert "a straight line has R^2 .95 by that measure" in taken
+    size = sum((tmp_path / "site" / name).stat().st_size for name in ("4.7.html", "assets/atlas.css", "assets/atlas.js"))
+    assert size + (tmp_path / "site/assets/figures.js").stat().st_size < 1_000_000
+
+
+def test_plotly_is_the_version_that_made_the_figures(tmp_path):
+    from plotly.offline import get_plotlyjs_version
+
+    bundle = resources.files("superscope.atlas").joinpath("static/plotly-cartesian.min.js").read_text()[:200]
+    assert f"v{get_plotlyjs_version()}" in bundle

@@ -2,60 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from superscope import plots
-from superscope.evidence import stats
 from superscope.plots.curves import POLYTOPES, STRIP_DOTS
-
-
-def claim(values, rule, control=(0.0, 0.1, 0.2, 0.1, 0.05, 0.0)):
-    return stats.claim("c", "s", stats.estimate(values), rule, {"name": "n", "estimate": stats.estimate(control)})
-
-
-def axis(figure):
-    return figure.layout.xaxis
-
-
-def test_claims_show_every_replicate_and_the_interval():
-    made = claim([0.9, 1.0, 1.1, 1.05, 0.95, 1.2], ">= 0.5")
-    figure = plots.claims_figure([made])
-    dots, interval = figure.data[2:4]  # the null's lane is below
-    assert tuple(dots.x) == made.estimate.replicates
-    assert interval.x[0] - interval.error_x.arrayminus[0] == pytest.approx(made.estimate.low)
-    assert interval.x[0] + interval.error_x.array[0] == pytest.approx(made.estimate.high)
-    region = figure.layout.shapes[0]
-    low, high = axis(figure).range
-    assert (region.x0, region.x1) == (0.5, high)
-    assert low < 0 < 1.2 < high
-
-
-@pytest.mark.parametrize(("rule", "ends"), [("within [-0.1, 0.3]", (-0.1, 0.3)), ("excludes 0", (0, 0))])
-def test_the_region_of_a_rule(rule, ends):
-    region = plots.claims_figure([claim([1.0, 1.1, 0.9, 1.0, 1.0], rule)]).layout.shapes[0]
-    assert (region.x0, region.x1) == ends
-
-
-def test_each_claim_has_its_own_axis_and_logs_when_values_span_decades():
-    wide = claim([1e-6, 2e-6, 1e-6, 1e-6, 3e-6], "<= 1e-4", control=(0.5, 0.4, 0.5, 0.6, 0.5))
-    figure = plots.claims_figure([claim([1.0] * 6, "> 0.5"), wide])
-    assert axis(figure).type == "linear"
-    assert figure.layout.xaxis2.type == "log"
-    assert figure.layout.xaxis2.range[0] < math.log10(1e-6)
-    assert len(figure.data) == 8
-
-
-def test_claims_survive_nan():
-    figure = plots.claims_figure([claim([math.nan] * 6, ">= 0.5")])
-    assert all(math.isfinite(end) for end in axis(figure).range)
-
-
-def test_no_claims_no_crash():
-    assert len(plots.claims_figure([]).data) == 0
 
 
 def test_lines_by_role():

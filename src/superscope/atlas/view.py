@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from superscope import catalogue, studies
-from superscope.evidence import bridges, replication, seal
+from superscope.atlas import card, cite, drawings, prose
+from superscope.atlas.source import Source
+from superscope.evidence import bridges, seal
 from superscope.evidence.wording import show_estimate, show_seconds, show_value
+from superscope.plots import finish
+from superscope.plots.strip import claim_strip
 
 if TYPE_CHECKING:
     import markupsafe
 
 # Symbol and word, so that a verdict is never told by colour alone.
 VERDICTS = {"supported": "✓", "refuted": "✗", "undecided": "?", "gate failed": "–"}
+CROSSINGS = {"agree": "✓", "disagree": "✗", "not comparable": "–"}
+
+# Other words that people search by, per family.
+SYNONYMS = {
+    "reproduction": "TMS Anthropic Elhage toy bottleneck ReLU output",
+    "recovery": "SAE dictionary learning latent transcoder APD SPD",
+    "toy": "toy bottleneck ReLU",
+    "counterexample": "linear representation hypothesis",
+    "residual-stream": "LM transformer bottleneck superposition",
+    "neuron": "LM transformer MLP polysemantic monosemantic neuroscope",
+    "probing": "LM transformer MLP linear probe direction",
+    "solu": "LM activation function GELU ReLU monosemantic",
+    "removal": "LM wide MLP monosemantic",
+    "theory": "compressed sensing statistics TMS",
+}
 
 
 def embed(text: str) -> markupsafe.Markup:
@@ -26,7 +47,7 @@ def embed(text: str) -> markupsafe.Markup:
     return markupsafe.Markup(text)
 
 
-def chips(document: dict[str, Any] | None) -> list[dict[str, Any]]:
+def chips(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Verdicts with their counts, in the order of `VERDICTS`."""
     if document is None:
         return []
@@ -36,40 +57,70 @@ def chips(document: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{"verdict": name, "symbol": symbol, "count": counted[name]} for name, symbol in VERDICTS.items() if counted[name]]
 
 
-def study(document: dict[str, Any], figures: list[dict[str, Any]], repeated: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The context of a page with findings. repeated: the record of its replication."""
-    from superscope.plots import claims_figure
+def study(
+    document: Mapping[str, Any],
+    figures: Sequence[Mapping[str, Any]],
+    lines: Sequence[seal.Line],
+    repeated: Mapping[str, Any] | None = None,
+    source: Source | None = None,
+) -> dict[str, Any]:
+    """The context of a page with findings.
 
-    badges = seal.badges(document, seal.read())
-    claims = [
-        {
-            **claim,
-            "symbol": VERDICTS[claim["verdict"]],
-            "shown": show_estimate(claim),
-            "replicates": replicates(claim["estimate"]),
-            "arms": arms(claim),
-            "badge": badges[claim["id"]],
-            "json": claims_figure([claim]).to_json(),
-        }
-        for claim in document["claims"]
-    ]
+    figures: rows of the document with their JSON under "json". lines: the ledger. repeated: the record of its replication.
+    source: the code of the study, as it is now.
+    """
+    import markupsafe
+
+    badges = seal.badges(document, lines)
+    seen: set[str] = set()  # words of the glossary that this page has explained, in reading order
+    gate = prose.inline(document["gate"]["statement"], seen)
+    claims = [_claim(claim, badges[claim["id"]], source, seen) for claim in document["claims"]]
+    finished = [_figure(row, seen) for row in figures]
     return {
         "document": document,
+        "card": card.of(document, badges, repeated),
         "chips": chips(document),
+        "summary": prose.inline(document["summary"]) if document["answer"] and document["gate"]["passed"] else "",
+        "gate": gate,
+        "gate_badge": badges[""],
         "measured": [(name, show_value(value)) for name, value in document["gate"]["measured"].items()],
         "claims": claims,
-        "figures": figures,
+        "figures": finished,
+        "complete": any(row["complete"] for row in finished),
+        "template": finish.template_json(),
+        "method": prose.paragraphs(source.method, seen) if source else [],
+        "drawing": markupsafe.Markup(drawings.of(document["problem"], document["config"])),
+        "assumptions": [prose.inline(text, seen) for text in document["assumptions"]],
+        "disanalogies": [prose.inline(text, seen) for text in document["disanalogies"]],
         "tables": [_table(row) for row in document["tables"]],
         "settings": [(name, setting(value), name in document["overrides"]) for name, value in document["config"].items()],
         "provenance": _provenance(document),
         "command": command(document),
-        "gate_badge": badges[""],
-        "withdrawn": seal.withdrawn(document["problem"], seal.read()),
-        "replication": replication.sentence(repeated) if repeated else "",
+        "bibtex": cite.bibtex(document, f"{document['problem']}.html"),
+        "withdrawn": [(name, prose.inline(reason)) for name, reason in seal.withdrawn(document["problem"], lines)],
+        "source": f"source-{document['problem']}.html" if source else "",
     }
 
 
-def arms(claim: dict[str, Any]) -> list[dict[str, str]]:
+def _claim(claim: Mapping[str, Any], badge: str, source: Source | None, seen: set[str]) -> dict[str, Any]:
+    import markupsafe
+
+    return {
+        **claim,
+        "symbol": VERDICTS[claim["verdict"]],
+        "says": prose.inline(claim["statement"], seen),
+        "shown": show_estimate(dict(claim)),
+        "replicates": replicates(claim["estimate"]),
+        "arms": arms(claim),
+        "badge": badge,
+        "badge_short": card.short_badge(badge),
+        "strip": markupsafe.Markup(claim_strip(claim)),
+        "code": source.line_of(claim["id"]) if source else "",
+        "note_says": prose.inline(claim["note"]),
+    }
+
+
+def arms(claim: Mapping[str, Any]) -> list[dict[str, str]]:
     """The null and the plant of a claim as the page lists them."""
     out = []
     for kind, arm in (("null", claim["null"]), ("plant", claim["plant"])):
@@ -82,7 +133,15 @@ def arms(claim: dict[str, Any]) -> list[dict[str, str]]:
     return out
 
 
-def replicates(estimate: dict[str, Any]) -> str:
+def _figure(row: Mapping[str, Any], seen: set[str]) -> dict[str, Any]:
+    figure = finish.finish(row["json"])
+    return {
+        "name": row["name"], "label": row["caption"], "caption": prose.inline(row["caption"], seen), "json": json.dumps(figure),
+        "height": finish.height(figure), "complete": finish.needs_all(figure),
+    }  # fmt: skip
+
+
+def replicates(estimate: Mapping[str, Any]) -> str:
     return "exact" if estimate["unit"] == "exact" else f"{estimate['n']} {estimate['unit']}, {estimate['method']}"
 
 
@@ -90,7 +149,7 @@ def setting(value: Any) -> str:
     return ", ".join(setting(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def command(document: dict[str, Any]) -> str:
+def command(document: Mapping[str, Any]) -> str:
     """The command line that repeats this run."""
     words = ["superscope", "run", document["problem"], "--preset", document["preset"]]
     if document["seed"]:
@@ -115,7 +174,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _provenance(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _provenance(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("preset", document["preset"]), ("seed", str(document["seed"])), ("engine", document["engine"])]
     rows += [("wall time", show_seconds(document["seconds"])), ("CPU time", show_seconds(document["cpu_seconds"]))]
     if document["resumed"]:
@@ -124,15 +183,14 @@ def _provenance(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def index_row(problem: catalogue.Problem, document: dict[str, Any] | None) -> dict[str, Any]:
-    """One entry of the index; `state` is what its filter matches."""
-    found = chips(document)
-    states = [chip["verdict"] for chip in found] or ["not run yet" if problem.number in studies.built() else "not built yet"]
-    said = document or {}
-    return {"problem": problem, "chips": found, "state": states, "said": said.get("answer") or said.get("summary", "")}
-
-
-CROSSINGS = {"agree": "✓", "disagree": "✗", "not comparable": "–"}
+def index_row(problem: catalogue.Problem, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One entry of the index; `state` is what its filter matches. found: the context of its page."""
+    shown = found["chips"] if found else []
+    states = [chip["verdict"] for chip in shown] or ["not run yet" if problem.number in studies.built() else "not built yet"]
+    words = f"{SYNONYMS.get(problem.family, '')} {problem.slug.replace('-', ' ')}"
+    made = found["card"] if found else None
+    title = found["document"]["title"] if found else problem.title
+    return {"problem": problem, "title": title, "chips": shown, "state": states, "card": made, "words": words}
 
 
 def crossing(one: bridges.Crossing) -> dict[str, Any]:
@@ -148,6 +206,30 @@ def crossing(one: bridges.Crossing) -> dict[str, Any]:
             f"{side}_shown": bridges.shown(claim), f"{side}_verdict": claim["verdict"] if claim else "",
         }  # fmt: skip
     return out
+
+
+ROW = 26  # pixels from one study to the next on the map
+
+
+def crossing_map(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> dict[str, Any]:
+    """Toys on the left, language models on the right, a line for every bridge: places in pixels, columns set by the page."""
+    order = list(titles)
+    sides: dict[str, dict[str, int]] = {}
+    for side in ("toy", "lm"):
+        names = sorted({row[f"{side}_study"] for row in rows}, key=order.index)
+        sides[side] = {name: place for place, name in enumerate(names)}
+    most = max((len(names) for names in sides.values()), default=0)
+    at = {
+        side: {name: ROW * (place + 0.5) * most / max(len(names), 1) for name, place in names.items()}
+        for side, names in sides.items()
+    }
+    lines = [
+        {"from": at["toy"][row["toy_study"]], "to": at["lm"][row["lm_study"]], "verdict": row["verdict"], "id": row["id"],
+         "says": f"{row['verdict']}: {row['predicts']} / {row['shows']}"}
+        for row in rows
+    ]  # fmt: skip
+    ends = {side: [{"number": name, "title": titles[name], "y": y} for name, y in where.items()] for side, where in at.items()}
+    return {"height": ROW * most, "lines": lines, **ends}
 
 
 def groups(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -79,10 +79,10 @@ def bridges() -> tuple[Bridge, ...]:
 
 
 def crossings(out: Path | str | None = None) -> list[Crossing]:
-    """Every bridge with the newest findings of both ends, one's own before the bundled ones."""
+    """Every bridge with the findings that speak for both ends: see `records.most_telling`."""
     read: dict[str, dict[str, Any]] = {}
     for study in {end[0] for bridge in bridges() for end in (bridge.toy, bridge.lm)}:
-        folder = records.latest(study, out)
+        folder = records.most_telling(study, out)
         try:
             document = findings.read(folder) if folder is not None else None
         except store.StoreError:  # the study's own page says what is wrong with it

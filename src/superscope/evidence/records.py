@@ -30,6 +30,31 @@ def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:
     return sorted(folders, key=lambda folder: str(store.read_json(folder / FINDINGS).get("finished", "")), reverse=True)
 
 
+PRESETS = ("quick", "standard", "full")
+
+
+def own_runs(problem: str, out: Path | str | None = None) -> list[Path]:
+    """The user's own finished runs of `problem`, newest first."""
+    return finished_runs(problem, Path(out or DEFAULT_OUT))
+
+
+def most_telling(problem: str, out: Path | str | None = None) -> Path | None:
+    """The finished run that speaks for `problem`: of the study as it is written (no field changed) before others, of the
+    largest preset, the user's own before the bundled one, the newest. A quick look never hides a standard record.
+    """
+
+    def rank(folder: Path, own: bool) -> tuple[bool, int, bool, str]:
+        document = store.read_json(folder / FINDINGS)
+        preset = str(document.get("preset", ""))
+        place = PRESETS.index(preset) if preset in PRESETS else -1
+        return not document.get("overrides"), place, own, str(document.get("finished", ""))
+
+    bundled = bundled_results()
+    ranked = [(rank(folder, True), folder) for folder in own_runs(problem, out)]
+    ranked += [(rank(folder, False), folder) for folder in (finished_runs(problem, bundled) if bundled else [])]
+    return max(ranked)[1] if ranked else None
+
+
 def latest(problem: str, out: Path | str | None = None, preset: str | None = None) -> Path | None:
     """The newest finished run of `problem`: the user's own when there is one, else the bundled one, else None."""
     for root in (Path(out or DEFAULT_OUT), bundled_results()):

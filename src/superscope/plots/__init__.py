@@ -5,16 +5,16 @@ Colours have fixed roles (`ROLES`): what was done to the model, its control, the
 
 from __future__ import annotations
 
-from superscope.plots.claims import claims_figure
 from superscope.plots.curves import dimensionality_strip, histogram_with_null, lines_with_band
 from superscope.plots.geometry import feature_polygon
 from superscope.plots.maps import gram_heatmap, phase_diagram
+from superscope.plots.strip import claim_strip
 from superscope.plots.theme import PALETTE, ROLES, figure
 
 __all__ = [
     "PALETTE",
     "ROLES",
-    "claims_figure",
+    "claim_strip",
     "dimensionality_strip",
     "feature_polygon",
     "figure",

@@ -23,6 +23,7 @@ def template() -> go.layout.Template:
     import plotly.graph_objects as go
 
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "ticks": "", "automargin": True,
+            "exponentformat": "power",
             "title": {"standoff": 8}}  # fmt: skip
     return go.layout.Template(
         layout={
@@ -34,7 +35,7 @@ def template() -> go.layout.Template:
             "yaxis": axis,
             "margin": {"l": 56, "r": 16, "t": 24, "b": 48},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
-            "hoverlabel": {"font": {"family": "inherit"}},
+            "hoverlabel": {"font": {"family": "inherit"}, "namelength": 40},
         }
     )
 

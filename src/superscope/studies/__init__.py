@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from superscope.catalogue import Problem
     from superscope.study import Study
 
-__all__ = ["UnknownProblemError", "built", "find", "get", "problems"]
+__all__ = ["UnknownProblemError", "built", "find", "get", "modules", "problems"]
 
 NAMED = {"tms": "tms", "sae_toys": "sae-toys", "sae_lms": "sae-lms", "spd": "spd"}  # module -> name, in the catalogue's order
 _FILE = re.compile(r"p(\d+)_(\d+)_(\w+)")
@@ -41,7 +41,7 @@ def _order(problem: str) -> tuple[int, ...]:
     return (0, names.index(problem)) if problem in names else tuple(int(part) for part in problem.split("."))
 
 
-def _modules() -> dict[str, str]:
+def modules() -> dict[str, str]:
     """Problem id -> module name, in the order of the problems (the reproduction first)."""
     found: dict[str, str] = {}
     for info in pkgutil.iter_modules(__path__):
@@ -56,7 +56,7 @@ def _modules() -> dict[str, str]:
 
 def built() -> list[str]:
     """The problems that have a study, in order: ``["tms", "4.1", ...]``."""
-    return list(_modules())
+    return list(modules())
 
 
 def problems() -> dict[str, Problem]:
@@ -68,7 +68,7 @@ def problems() -> dict[str, Problem]:
 
 def _described(number: str) -> Problem:
     """From the constants of the module, which is read and not run: a listing must not fail by one file."""
-    name = _modules()[number]
+    name = modules()[number]
     said = _constants(name)
     slug = name.split("_", 2)[-1].replace("_", "-")
     title, question = said.get("TITLE", f"{name}.py cannot be read"), said.get("QUESTION", "")
@@ -110,18 +110,18 @@ def get(problem: str) -> Study:
     """
     from superscope.study import Study
 
-    modules = _modules()
+    files = modules()
     wanted = str(problem).strip().lower()
-    by_name = {name: number for number, name in modules.items()}
+    by_name = {name: number for number, name in files.items()}
     wanted = by_name.get(wanted, wanted)
-    if wanted not in modules:
-        known = ", ".join(modules) or "none yet"
-        near = difflib.get_close_matches(wanted, modules, n=1, cutoff=0.5)
+    if wanted not in files:
+        known = ", ".join(files) or "none yet"
+        near = difflib.get_close_matches(wanted, files, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownProblemError(f"no study {str(problem)!r}{hint} (built: {known})")
-    study = Study.from_module(importlib.import_module(f"{__name__}.{modules[wanted]}"))
+    study = Study.from_module(importlib.import_module(f"{__name__}.{files[wanted]}"))
     if study.problem != wanted:
         raise UserError(
-            f"studies/{modules[wanted]}.py is found as {wanted}, but its PROBLEM says {study.problem!r}: make them equal"
+            f"studies/{files[wanted]}.py is found as {wanted}, but its PROBLEM says {study.problem!r}: make them equal"
         )
     return study

@@ -10,7 +10,7 @@ Set-up. (a) n = 3..8 features in m = 2 dimensions with at most one on: loss of t
 (b) n features in m dimensions over density, value laws {1} and U[0,1] at one second moment (only the shape of a law matters),
 and U[0,2] as placebo: the same shape on another scale. Seeds are paired across laws and are the unit of replication.
 
-Criteria (reference sheet 4.7, fixed before any network was trained on {1}): polygons within 2 % of theory; where theory says
+Criteria (fixed before any network was trained on {1}): polygons within 2 % of theory; where theory says
 0, within 2 % of the loss of answering 0, since a share of 0 allows nothing. Occupancy of the 1/2 plateau lower for {1};
 "lower" is read as by more than 0.05, so that a placebo can fail. Features are counted by norm > 1/2 and, since norms can fool,
 by whether they are recovered when alone; "more" means by more than 2 % of all. D* misleads when it is off by more than 1.118,

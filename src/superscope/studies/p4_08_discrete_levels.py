@@ -11,13 +11,13 @@ Set-up. (a) n = 3..8 and 12 features in m = 2 dimensions with at most one on: be
 against values between the levels. (b) n features in m dimensions over density for {1}, {1, 1.1, 1.2}, {1, 2}, {1, 2, 3},
 {1, ..., 8} and three uniform laws, all at one second moment. Seeds are paired across laws.
 
-Criteria, fixed before any network was trained on a law of this page other than {1} and U[0, 1]. From the reference sheet:
+Criteria, fixed before any network was trained on a law of this page other than {1} and U[0, 1]. Taken over:
 polygons within 2 % of theory up to n = 8; {1, 2, 3} behaves like U[1/3, 1], read as plateau occupancy within 0.05 and share of
 represented features within 0.02; U[1/2, 1] represents more features than {1, 2, 3}, by more than 0.02. Ours: off the levels a
 crowded network (n = 12) loses at least 1.2 times what the best polygon for a continuous value loses, between 1.10 (theory at n
 = 5, where levels stay on a line) and 1.36 (the top-level code of least norm at n = 12). From the results of 4.7: kurtosis
 E v^4 / (E v^2)^2 (Scherlis et al. 2022, arXiv 2210.01892) says at which densities laws represent equally many features, the
-reverse of the order that the reference sheet expects; the rival is E v^2 / (E v)^2. The density grid was refined and the gate
+reverse of the order that was expected; the rival is E v^2 / (E v)^2. The density grid was refined and the gate
 moved to the lowest density after the first runs (see 4.7).
 
 Sources: Elhage et al. 2022 (TMS, arXiv 2209.10652); Chen et al. 2023 (arXiv 2310.06301) for 1-sparse losses.
@@ -83,7 +83,7 @@ LAWS = {
 }
 POLYGON_LAWS = (THREE, THIRD, TWO, EIGHT)
 SHIFTED = (ONE, CLOSE, TWO)  # laws for which kurtosis and mean square ratio predict other shifts
-SHEET_SIZES = (3, 4, 5, 6, 7, 8)  # the polygons of the reference sheet
+SHEET_SIZES = (3, 4, 5, 6, 7, 8)  # the polygons that were asked for beforehand
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ where do plateaus melt?
 Set-up. (a) n = 3..8 features in m = 2 dimensions with at most one on, for every a. (b) n features in m dimensions over
 density, for every a, at one second moment. Seeds are paired across a and are the unit of replication.
 
-Criteria, fixed before any network was trained on a law of this page other than {1} and U[0, 1]. From the reference sheet:
+Criteria, fixed before any network was trained on a law of this page other than {1} and U[0, 1]. Taken over:
 polygons within 2 % of theory; represented features ordered {1} > U[1/2, 1] > U[0, 1], read as by more than 0.02 of all. Ours:
 occupancy of the 1/2 plateau falls with a (rank correlation at most -0.7), and at a = 1/2 it is closer to {1} than to U[0, 1],
 since the hexagon has gone 60 % of the way by then; in the rare limit squared norms grow by at least 5 % from U[0, 1] to U[1/2,

@@ -12,7 +12,7 @@ half of the time against one feature on always.
 
 How does the MLP do it? The ladder: one ReLU layer, tied or not, one hidden layer, three. And what it says off its training: on
 single features, and on three at once, where a search for two, NNLS and the truth say different things; a network trained on one
-to three features is the control. Thresholds from the reference sheet: R^2 > 0.95 for the MLP where the tied ReLU
+to three features is the control. Thresholds written down beforehand: R^2 > 0.95 for the MLP where the tied ReLU
 has < 0.6, within 2 % of the NNLS ceiling; ours: 0.9 of the pairs for "two-neighbourly", 0.1 in R^2 for "costs" and "copes",
 0.02 in R^2 for one code against another. R^2 is over all outputs, on inputs with exactly two features on, every pair equally
 often. Loss: sum over outputs, mean over samples.

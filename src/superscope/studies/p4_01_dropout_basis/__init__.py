@@ -10,7 +10,7 @@ Measured: the participation ratio of the features against Haar rotations of the 
 out); the kurtosis of h; and the causal test, the rise of the expected loss WITH dropout when a trained W is turned. That
 expectation runs over all masks for m=5 and over a fixed set of masks, shared by all rotations, for m=20.
 
-Criteria (reference sheet, fixed before any run): at q=0 |z| < 2 for all seeds; at q >= 0.2 |z| > 5 in at least 90 % of seeds,
+Criteria (fixed before any run): at q=0 |z| < 2 for all seeds; at q >= 0.2 |z| > 5 in at least 90 % of seeds,
 and turning W costs more than 5 % of the loss. |z| > 5 is asked at m=20 only: at m=5 even perfectly aligned digons have
 z = -4.0, so there the causal test and its empirical p value stand alone. Added after a first exploratory run of the networks
 of --seed 0 (other seeds are fresh): that plain gradient descent has no basis of its own (Adam has: it rescales every

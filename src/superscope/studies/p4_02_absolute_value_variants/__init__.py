@@ -8,7 +8,7 @@ output ReLU, hidden bias, tied weights, a linear hidden layer; pairs of features
 Motifs are found by an algorithm (`measure.motifs`) on the products |W_in| W_out; the null relabels the features of every
 neuron, so that its products stay and coordination goes. Plants: the exact network of three features, perturbed and trained
 on; for 12 features a code on 16 neurons whose decoders silence every other code (by linear programming); whole neurons handed
-out by hand; networks built of the motifs. All have noise. Thresholds from the reference sheet: loss < 1e-6 and six
+out by hand; networks built of the motifs. All have noise. Thresholds written down beforehand: loss < 1e-6 and six
 half-absolute neurons for n=3, m=6; coexistence in 80 % of seeds; motif counts 1.5 times the null's (ours). A share of 5 % for
 the new motif is ours, named before it was measured; that density 0.1 is the "intermediate" one was settled after an
 exploratory run (at 0.03 hardly a neuron is monosemantic). Loss: sum over features, mean over samples, importance-weighted.

@@ -7,7 +7,7 @@ homogeneous, y = ReLU(a |x| + b) whatever the width, and the loss stops at 1.412
 (b) Twenty features and 10 to 80 neurons. The yardstick is the best hand-out of whole neurons, by dynamic programming over
 exact floors for a sparse feature (linear output), or over separately trained single-feature networks (output ReLU).
 
-Thresholds from the reference sheet: slope -4 +- 0.5, within a factor 2 of the floor for H <= 6, without bias at the floor
+Thresholds written down beforehand: slope -4 +- 0.5, within a factor 2 of the floor for H <= 6, without bias at the floor
 within 2 %, 10 % below the yardstick for many sparse features. One half for the share of shared hinges is ours, named before.
 Plants: splines by hand, perturbed and trained on; for (b) an encoder of low rank, so that either sign of every feature has a
 readable code, with its decoder by regression; shared hinges by hand.

@@ -12,7 +12,7 @@ p^2 + r^2, two across cost 2 p r, which is never more: rare features should shar
 Importance is equal, or scaled so that p_i I_i is equal ("equal impact"), which separates how often a feature occurs from how
 much it matters; Scherlis et al. 2022 (arXiv 2210.01892) have capacity follow marginal impact.
 
-Criteria of the reference sheet: crossing at 0.40 +- 0.08; class capacity ordering with its interval; an effect size and a
+Criteria written down beforehand: crossing at 0.40 +- 0.08; class capacity ordering with its interval; an effect size and a
 null for the sharing; the p_i p_j law. Thresholds that the sheet does not give (5 %, 0.025, z of -2 and 2) are
 ours, and were set after a first exploratory run of the networks of --seed 0; other seeds are fresh.
 Plants: loss curves that cross at 0.40, pentagons with the norms of TMS' formula, and two-class networks of digons in which who

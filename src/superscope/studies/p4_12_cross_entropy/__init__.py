@@ -9,7 +9,7 @@ C. Sparse features, label = the largest one, the same tied logits under three lo
 softmax, squared error of the logits. How many features does each keep, how much of the difference is the softmax's, and does
 keeping more make it right more often?
 
-Thresholds from the reference sheet: cosines within 0.02, accuracy 1 (0.99 asked), dimensionality m/n (within 10 %, ours).
+Thresholds written down beforehand: cosines within 0.02, accuracy 1 (0.99 asked), dimensionality m/n (within 10 %, ours).
 Plants: trainings started at the arrangements of theory, unequal and noisy; a Fourier layer and a projection of it; a crowd and
 a few directions by hand.
 Loss: cross-entropy in nats, mean over samples; squared error summed over outputs, mean over samples.

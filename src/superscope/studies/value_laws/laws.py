@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SECOND_MOMENT = 1 / 3
 PLATEAU = 0.5  # dimensionality of an antipodal pair
-WIDTH = 0.02  # a feature is on a plateau if its dimensionality is this close (reference sheet, 4.7)
+WIDTH = 0.02  # a feature is on a plateau if its dimensionality is this close (written down for 4.7)
 OCCUPANCY_MARGIN = 0.05  # a difference in plateau occupancy counts beyond this, and is none within it
 COUNT_MARGIN = 0.02  # the same for the share of features that are recovered
 KURTOSIS_MARGIN = 0.05  # counts of two laws agree at equal kurtosis within this share of all features (see 4.7)

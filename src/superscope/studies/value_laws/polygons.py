@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from superscope.inputs.features import ValueLaw
     from superscope.lab import Lab
 
-TOLERANCE = 0.02  # of the loss, trained against theory (reference sheet, 4.7)
+TOLERANCE = 0.02  # of the loss, trained against theory (written down for 4.7)
 HALF_EMPTY = 0.5  # share of empty inputs in training
 START_SCALES = (0.1, 3.0)  # initial weights, in units of Xavier's
 MORE_RESTARTS = 10  # times as many starts above n = 6, where basins are small

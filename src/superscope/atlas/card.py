@@ -1,0 +1,100 @@
+"""The card a page opens with and the index repeats: what was asked, what was found, how sure, what the control did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from superscope.evidence import replication, seal
+from superscope.evidence.claim import joined
+from superscope.evidence.rule import Rule
+from superscope.evidence.wording import count
+
+BADGES = {seal.BEFOREHAND: "fixed beforehand", seal.ADDED: "added after results", seal.UNSEALED: "not sealed"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """sure, control: sentences. short: the same for a row of the index, in a few words each."""
+
+    question: str
+    answer: str
+    sure: str
+    control: str
+    replicated: str
+    short: tuple[str, ...]
+
+
+def short_badge(badge: str) -> str:
+    """A claim's badge in three words; the long one says what was changed."""
+    if badge.startswith(seal.BEFOREHAND) and ";" not in badge:
+        return BADGES[seal.BEFOREHAND]
+    if badge.startswith(seal.ADDED):
+        return BADGES[seal.ADDED]
+    if badge.startswith(seal.UNSEALED):
+        return BADGES[seal.UNSEALED]
+    return "changed after results" if "after results" in badge else "changed before its record"
+
+
+def null_fails(claim: Mapping[str, Any]) -> bool:
+    """Does a claim's null clearly fail its rule, as a null must?"""
+    rule = Rule.parse(claim["rule"]["text"])
+    position = joined(claim["null"]).against(rule)
+    return position == "outside" or (rule.excludes is not None and position == "across")
+
+
+def plant_passes(claim: Mapping[str, Any]) -> bool:
+    """Was the planted effect seen?"""
+    return bool(claim["plant"]) and joined(claim["plant"]).against(Rule.parse(claim["rule"]["text"])) == "inside"
+
+
+def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping[str, Any] | None) -> Card:
+    """The card of a findings document. repeated: the record of its replication."""
+    claims = document["claims"]
+    if document["gate"]["passed"]:
+        answer = document["answer"] or document["summary"]
+    else:
+        failed = "; ".join(document["gate"]["failed"]) or document["gate"]["statement"]
+        answer = f"Not answered: the gate failed ({failed})."
+    kept = sum(short_badge(badges[claim["id"]]) == BADGES[seal.BEFOREHAND] for claim in claims)
+    units = _units(claims)
+    model = str(document["config"].get("model", ""))
+    of_what = f"{units} ({model})" if model and "model" in units else units
+    sure = f"{document['preset']} preset, {of_what}; {kept} of {count(len(claims), 'claim')} fixed beforehand."
+    control, brief = _control(claims, document["gate"]["passed"])
+    replicated = replication.sentence(repeated) if repeated else "Not yet repeated on fresh seeds."
+    short = [document["preset"], units, f"{kept}/{len(claims)} fixed beforehand", brief, _repeated(repeated)]
+    return Card(
+        document["question"], answer, sure[0].upper() + sure[1:], control, replicated, tuple(part for part in short if part)
+    )
+
+
+def _units(claims: list[dict[str, Any]]) -> str:
+    counted = Counter((claim["estimate"]["n"], claim["estimate"]["unit"]) for claim in claims)
+    if not counted:
+        return "no claims"
+    (n, unit), _ = counted.most_common(1)[0]
+    return "exact" if unit == "exact" else count(n, unit.removesuffix("s"))
+
+
+def _control(claims: list[dict[str, Any]], passed: bool) -> tuple[str, str]:
+    if not passed:
+        return "The gate is the control that failed: nothing is said for or against the claims.", "gate failed"
+    failing = sum(map(null_fails, claims))
+    planted = [claim for claim in claims if claim["plant"]]
+    seen = sum(map(plant_passes, planted))
+    text = f"The null failed as it should in {failing} of {len(claims)}"
+    if planted:
+        text += f", the planted effect was seen in {seen} of {len(planted)}"
+    if len(planted) < len(claims):
+        text += f"; {count(len(claims) - len(planted), 'claim')} without a plant"
+    return f"{text}.", f"null failed {failing}/{len(claims)}" + (f", plant seen {seen}/{len(planted)}" if planted else "")
+
+
+def _repeated(record: Mapping[str, Any] | None) -> str:
+    if not record:
+        return ""
+    firm = sum(claim["held"] >= replication.HOLDS * claim["of"] for claim in record["claims"].values())
+    return f"replicated {firm}/{len(record['claims'])}"
