@@ -134,6 +134,21 @@ def test_points_have_the_law_of_the_inputs(page, values):
     np.testing.assert_allclose((x * weight[:, None]).T @ x, second, rtol=2e-2)
 
 
+@pytest.mark.parametrize(("n", "m", "density", "values"), [(4, 2, 0.02, "uniform"), (6, 3, 0.3, "high")])
+def test_the_loss_shown_is_the_engines(page, n, m, density, values):
+    """The same weights, each on evaluation points of its own: within what either's points leave open."""
+    W = start_of(n, m, 2)
+    inputs = playground.inputs(n, density, 1.0, values)
+    sweep = ss.Sweep(ss.Bottleneck(n_features=n, n_hidden=m), inputs, seeds=1, init={"W": W})
+    run = sweep.train(ss.Recipe(steps=0))
+    found = page.ask(f"""(() => {{
+        const setting = {json.dumps(setting(n, m, density, 1.0, values))};
+        const points = Playground.draw(Playground.strata(setting, 16384, 128), setting, Playground.generator(0));
+        return new Playground.Network(setting, {W.ravel().tolist()}, {{}}).loss(points);
+    }})()""")
+    assert found == pytest.approx(float(run.loss[0]), rel=0.01)
+
+
 def test_dimensionality_is_the_measure(page):
     W = start_of(6, 3, 4)
     found = page.ask(

@@ -12,8 +12,9 @@ const Playground = (() => {
   }
 
   // Every subset of features that can be on, with its probability and how many points it gets: shares go by the root of the
-  // probability, and a subset whose point is known gets one.
-  function strata({ n, density, low, high }, budget) {
+  // probability, and a subset whose point is known gets one. alone: points of one feature on alone, where it shall not share;
+  // its values lie on a line, which few points cover.
+  function strata({ n, density, low, high }, budget, alone = 0) {
     let out = [];
     for (let bits = 0; bits < 2 ** n; bits += 1) {
       const members = Array.from({ length: n }, (_, i) => i).filter((i) => (bits >> i) & 1);
@@ -21,11 +22,13 @@ const Playground = (() => {
       if (chance > NEGLIGIBLE) out.push({ members, chance });
     }
     const sum = out.reduce((total, { chance }) => total + chance, 0);
-    const roots = out.reduce((total, { chance }) => total + Math.sqrt(chance), 0);
-    return out.map(({ members, chance }) => ({
-      members,
-      mass: chance / sum,
-      count: members.length && low < high ? Math.max(1, Math.round((budget * Math.sqrt(chance)) / roots)) : 1,
+    const share = ({ members, chance }) => (alone && members.length < 2 ? 0 : Math.sqrt(chance));
+    const roots = out.reduce((total, one) => total + share(one), 0) || 1;
+    const points = (one) => (alone && one.members.length === 1 ? alone : Math.max(1, Math.round((budget * share(one)) / roots)));
+    return out.map((one) => ({
+      members: one.members,
+      mass: one.chance / sum,
+      count: one.members.length && low < high ? points(one) : 1,
     }));
   }
 
@@ -166,7 +169,7 @@ if (typeof window !== "undefined") window.Playground = Playground;
   const byId = (id) => document.getElementById(id);
   const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f"];
   const TRAINING = 256; // points a step, about
-  const [EVALUATION, SETS] = [4096, 8]; // points and sets of the expected loss: its noise is a third of a percent
+  const [EVALUATION, ALONE] = [16384, 128]; // points of the expected loss
   const FRAMES = 120; // a training is shown in so many pictures
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const state = { network: null, random: null, plan: null, evaluation: null, losses: [], running: false, turn: 0 };
@@ -200,9 +203,8 @@ if (typeof window !== "undefined") window.Playground = Playground;
     state.start = Playground.start(setting, state.random);
     state.network = new Playground.Network(setting, state.start, known.recipe);
     state.plan = Playground.strata(setting, TRAINING);
-    const fixed = [Playground.strata(setting, EVALUATION), setting, Playground.generator(0)];
-    state.evaluation = Array.from({ length: setting.low < setting.high ? SETS : 1 }, () => Playground.draw(...fixed));
-    state.losses = [[0, evaluated()]];
+    state.evaluation = Playground.draw(Playground.strata(setting, EVALUATION, ALONE), setting, Playground.generator(0));
+    state.losses = [[0, state.network.loss(state.evaluation)]];
     byId("n-shown").textContent = setting.n;
     byId("density-shown").textContent = setting.density;
     byId("turning").hidden = setting.m !== 3;
@@ -215,9 +217,8 @@ if (typeof window !== "undefined") window.Playground = Playground;
     const { network, plan, random } = state;
     const steps = Math.min(count, known.recipe.steps - network.taken);
     for (let k = 0; k < steps; k += 1) network.step(Playground.draw(plan, network.setting, random));
-    state.losses.push([network.taken, evaluated()]);
+    state.losses.push([network.taken, network.loss(state.evaluation)]);
   }
-  const evaluated = () => state.evaluation.reduce((sum, points) => sum + state.network.loss(points), 0) / state.evaluation.length;
   const done = () => state.network.taken >= known.recipe.steps;
 
   function frame() {
