@@ -210,6 +210,9 @@ def test_training_finds_the_pentagon(page):
     np.testing.assert_allclose([float(v) for v in bars.split(": ")[1].split(", ")], 0.4, atol=0.02)
     assert "as good as the engine's best" in page.ask("document.getElementById('said').textContent")
     assert page.ask("document.getElementById('train').disabled")
+    page.ask("document.getElementById('another').click()")
+    assert page.ask("document.getElementById('seed').value") == str(good + 1)
+    assert page.ask("document.getElementById('train').textContent") == "Pause"
     page.ask("document.getElementById('reset').click()")
     assert page.ask("document.getElementById('steps').textContent") == "0"
 

@@ -378,6 +378,11 @@ if (typeof window !== "undefined") window.Playground = Playground;
     if (done()) say();
   });
   byId("reset").addEventListener("click", reset);
+  byId("another").addEventListener("click", () => {
+    byId("seed").value = (chosen().seed + 1) % 1e6;
+    reset();
+    byId("train").click();
+  });
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   for (const id of ["n", "m", "density", "decay", "values", "seed"]) byId(id).addEventListener("input", reset);
   byId("turn").addEventListener("input", (event) => { state.turn = (+event.target.value * Math.PI) / 180; directions(); });
