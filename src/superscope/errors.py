@@ -63,6 +63,14 @@ def real(name: str, value: Any, wanted: str, low: float, high: float, ends: str 
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool if it is one (NumPy's are), else a SettingError."""
+    one = _one(value)
+    if not isinstance(one, bool):
+        raise SettingError(f"{name}={value!r}: must be True or False")
+    return one
+
+
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """`value` if it is one of `known`, else a SettingError that lists them."""
     known = tuple(known)
@@ -81,8 +89,12 @@ def folder(name: str, value: Any) -> Path:
         path = Path(value).expanduser()
     except RuntimeError as error:  # ~ without a home
         raise SettingError(f"{name}={str(value)!r}: {error}".rstrip(".") + "; give the whole path") from None
-    if path.exists() and not path.is_dir():
-        raise SettingError(f"{name}={str(value)!r} is a file: give the path of a folder")
+    try:
+        wrong = "is a file: give the path of a folder" if path.exists() and not path.is_dir() else ""
+    except OSError as error:  # a name too long, links in a circle
+        wrong = f"cannot be a folder: {(error.strerror or str(error)).lower()}"
+    if wrong:
+        raise SettingError(f"{name}={str(value)[:100]!r} {wrong}")
     return path
 
 

@@ -222,7 +222,7 @@ def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch
         (lambda: small(inputs=ss.SparseFeatures(7)), "n_features=6 but the inputs have n=7"),
         (lambda: ss.Recipe(lr=0), "lr=0: the learning rate must be > 0"),
         (lambda: ss.Recipe(schedule="cosin"), "schedule='cosin' is unknown"),
-        (lambda: ss.Recipe(optimizer="adamw"), "optimizer='adamw' is unknown: known are adam, sgd"),
+        (lambda: ss.Recipe(optimizer="adamw"), "optimizer='adamw' is unknown: did you mean 'adam'\\? known are adam, sgd"),
         (lambda: ss.Recipe(l1=-1), "l1=-1: the penalty must be >= 0"),
         (lambda: ss.Recipe(sampling="each", points=64), "leave points out"),
         (lambda: small().train(ss.Recipe(steps=1, l1=0.1), engine="fused"), "Adam without a penalty"),
@@ -299,9 +299,14 @@ def test_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_memory_is_estimated_before_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     big = ss.Sweep(ss.Bottleneck(400, 30), ss.SparseFeatures(400), over={"density": ss.logspace(1, 0.001, 20)}, seeds=1)
-    assert unit.estimate_bytes(big, ss.Recipe.fast()) < 2 << 30
-    monkeypatch.setattr(execute, "estimate_bytes", lambda *a: 1 << 50)
-    with pytest.raises(MemoryError, match="use fewer points per step"):
+    assert unit.estimate_bytes(big, ss.Recipe.fast(), "torch", 1, True) < 2 << 30
+    one, four = (unit.estimate_bytes(many(), QUICK, "fused", k, True) for k in (1, 4))
+    assert 3 < four / one < 4
+    monkeypatch.setattr(execute.machine, "memory_free", lambda: 2 * one)
+    with pytest.raises(MemoryError, match=r"workers=1 fits"):
+        many().train(QUICK, engine="fused", workers=4)
+    monkeypatch.setattr(execute.machine, "memory_free", lambda: 1 << 10)
+    with pytest.raises(MemoryError, match="use a smaller toy or grid"):
         small().train(QUICK)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,8 @@ def _list(args: Sae) -> int:
 def _bench(args: Sae) -> int:
     from superscope.recover.sae import leaderboard, load
 
+    if not args.target:
+        raise UserError("superscope sae bench needs at least one folder, such as saes-trained/my-sae")
     rows = list(leaderboard.rows({name: load(name) for name in args.target}, args.size, args.seed))
     rows.sort(key=lambda row: -row["f1"])
     if args.json:
@@ -132,6 +135,8 @@ def _train(args: Sae) -> int:
     frozen = "" if args.freeze == "nothing" else f"-frozen-{args.freeze.replace(' ', '-')}"
     metadata: dict[str, Any] = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "tokens": args.steps * args.batch}
     (target,) = args.target
+    if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,200}", args.name):
+        raise UserError(f"--name {args.name!r}: use letters, digits, '.', '_' and '-' (it becomes the name of a folder)")
     if target.startswith("world:"):
         stream, name, more, try_it = _on_world(args, target, config)
     else:

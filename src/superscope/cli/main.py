@@ -7,11 +7,13 @@ A mistake of the user is one line on stderr that quotes the input and says what 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import tyro
@@ -38,7 +40,7 @@ from superscope.cli.options import (
     Show,
     Zoo,
 )
-from superscope.errors import UserError
+from superscope.errors import UserError, folder
 
 HELP = """\
 superscope: open problems on superposition, one command each.
@@ -75,6 +77,9 @@ FLAVOUR = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldNam
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Entry point; always exits (0 done, 1 failed, 2 the user's mistake, 130 interrupted)."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows "?" in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
@@ -105,6 +110,10 @@ def _dispatch(argv: list[str]) -> int:
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)
         raise UserError(f"no command {name!r}; did you mean {near[0]!r}? (commands: {', '.join(COMMANDS)})")
+    for place, word in enumerate(rest):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            before = rest[place - 1] if place and not word else word.rstrip("=")
+            raise UserError(f"{before} is given '', which is empty (see superscope {name} --help)")
     command, handler = COMMANDS[name]
     prog = f"superscope {name}"
     if command is Run:
@@ -117,15 +126,27 @@ def _parse(command: type, argv: list[str], prog: str) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, args=argv, prog=prog, config=FLAVOUR)
+            return _at_home(tyro.cli(command, args=argv, prog=prog, config=FLAVOUR))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         lines = [line.strip(" │") for line in complaint.getvalue().splitlines()]
         lines = [line for line in lines if line and line[0] not in "─╭╰"]
         text = re.sub(r"\s*For full help ?text.*", "", " ".join(lines))
+        text = re.sub(r"(Required options )?-{4,}", "", text).strip()
         text = text.replace(" Perhaps you meant:", "; perhaps you meant").replace(" Argument helptext:", "; expected")
         raise UserError(f"{text} (see {prog} --help)") from None
+
+
+def _at_home(args: Any) -> Any:
+    """`args` with "~" expanded in its folders, each of them checked: a file cannot be one."""
+    for item in dataclasses.fields(args):
+        value = getattr(args, item.name)
+        if isinstance(value, Path):
+            setattr(args, item.name, folder(f"--{item.name}", value))
+    if getattr(args, "seed", 0) < 0:
+        raise UserError(f"--seed {args.seed}: give a whole number from 0 on")
+    return args
 
 
 # ------------------------------------------------------------------------------------------------------------ commands

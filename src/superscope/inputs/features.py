@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from superscope.errors import SettingError
+from superscope.errors import SettingError, whole
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ class Uniform:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+        if not (_finite(self.low, self.high) and self.low < self.high):
             raise SettingError(f"Uniform({self.low}, {self.high}): needs finite low < high, for instance Uniform(0, 1)")
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
@@ -80,9 +80,9 @@ class Levels:
     values: tuple[float, ...]
 
     def __init__(self, *values: float):
-        if len(values) == 1 and isinstance(values[0], (tuple, list)):
-            values = tuple(values[0])
-        if not values or not np.all(np.isfinite(values)):
+        if len(values) == 1 and np.ndim(values[0]) == 1:
+            values = tuple(np.asarray(values[0]).tolist())
+        if not values or not _finite(*values):
             raise SettingError(f"Levels{values}: needs at least one finite value, for instance Levels(1, 2, 3)")
         object.__setattr__(self, "values", tuple(float(v) for v in values))
 
@@ -100,6 +100,14 @@ class Levels:
 def Constant(value: float = 1.0) -> Levels:  # noqa: N802 - reads as a value law at the front door
     """Always `value` when on: binary features with value=1."""
     return Levels(value)
+
+
+def _finite(*values: Any) -> bool:
+    """Are all of these finite numbers?"""
+    try:
+        return bool(np.isfinite(np.asarray(values, dtype=np.float64)).all()) and not any(isinstance(v, str) for v in values)
+    except (TypeError, ValueError):
+        return False
 
 
 ValueLaw = Uniform | SignedUniform | Levels
@@ -218,9 +226,7 @@ class SparseFeatures:
     groups: tuple[Group, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.n, bool) or int(self.n) != self.n or self.n < 1:
-            raise SettingError(f"SparseFeatures(n={self.n!r}): n must be a whole number >= 1")
-        object.__setattr__(self, "n", int(self.n))
+        object.__setattr__(self, "n", whole("SparseFeatures: n", self.n, 1))
         for name in ("density", "importance"):
             object.__setattr__(self, name, self._plain(name, getattr(self, name)))
         p, weight = self.densities, self.importances
@@ -230,13 +236,29 @@ class SparseFeatures:
         if not np.all(weight >= 0) or not np.all(np.isfinite(weight)):
             bad = weight[~((weight >= 0) & np.isfinite(weight))][0]
             raise SettingError(f"importance={bad:g}: importances must be finite and >= 0")
-        object.__setattr__(self, "groups", tuple(self.groups or ()))
+        if not all(hasattr(self.values, name) for name in ("quantile", "moment", "nodes")):
+            raise SettingError(
+                f"values={self.values!r}: give a value law, such as ss.Uniform(0, 1), ss.SignedUniform(0, 1), ss.Constant(1) "
+                "or ss.Levels(1, 2, 3)"
+            )
+        groups = self.groups if isinstance(self.groups, (tuple, list)) else (self.groups,) if self.groups else ()
+        for group in groups:
+            if not all(hasattr(group, name) for name in ("members", "draw", "marginal")):
+                raise SettingError(f"groups: {group!r} is no group; give ss.Correlated((0, 1)) or another kind of group")
+        object.__setattr__(self, "groups", tuple(groups))
         self._check_groups(p)
 
     def _plain(self, name: str, value: Any) -> float | tuple[float, ...]:
-        if np.ndim(value) == 0:
-            return float(value)
-        flat = tuple(float(v) for v in value)
+        try:
+            numbers = np.asarray(value.tolist() if hasattr(value, "tolist") else value)
+            flat = tuple(float(v) for v in numbers.ravel())
+            fits = numbers.ndim <= 1 and numbers.dtype.kind in "iuf"
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise SettingError(f"{name}={value!r}: give one number or one per feature")
+        if numbers.ndim == 0:
+            return flat[0]
         if len(flat) != self.n:
             raise SettingError(f"{name} has {len(flat)} entries but n={self.n}: give one number or one per feature")
         return flat[0] if len(set(flat)) == 1 else flat
@@ -244,8 +266,10 @@ class SparseFeatures:
     def _check_groups(self, p: np.ndarray) -> None:
         seen: set[int] = set()
         for group in self.groups:
-            members = group.members
-            if any(not 0 <= i < self.n for i in members):
+            members = group.members if isinstance(group.members, (tuple, list)) else ()
+            if not members:
+                raise SettingError(f"{group}: a group needs members, such as (0, 1)")
+            if any(isinstance(i, (bool, float, str)) or not 0 <= i < self.n for i in members):
                 raise SettingError(f"{group}: members must be feature numbers from 0 to {self.n - 1}")
             if len(set(members)) < len(members) or seen & set(members):
                 raise SettingError(f"{group}: a feature may stand in one group only, once")
@@ -254,7 +278,7 @@ class SparseFeatures:
                 raise SettingError(f"{group}: densities add up to {p[list(members)].sum():g} > 1, but at most one may be on")
             if isinstance(group, ExclusiveSets) and len(group.sets) * p[list(members)].max() > 1 + 1e-9:
                 raise SettingError(f"{group}: with {len(group.sets)} sets no density may exceed {1 / len(group.sets):g}")
-            if isinstance(group, ExactlyK) and not 0 <= group.k <= len(members):
+            if isinstance(group, ExactlyK) and not (isinstance(group.k, int) and 0 <= group.k <= len(members)):
                 raise SettingError(f"{group}: k must lie between 0 and {len(members)}")
 
     # -- numbers about the inputs ---------------------------------------------------------------------------------
@@ -305,6 +329,7 @@ class SparseFeatures:
         """(count, n) float32 plain samples as a torch tensor; the same seed gives the same samples."""
         import torch
 
+        count, seed = whole("count", count, 0), whole("seed", seed, 0)
         return torch.from_numpy(self.draw(np.random.Generator(np.random.Philox(seed)), count))
 
     def replace(self, **changes: Any) -> SparseFeatures:
@@ -314,8 +339,9 @@ class SparseFeatures:
 
 def logspace(start: float, stop: float, count: int) -> np.ndarray:
     """`count` numbers from start to stop, both included, evenly spaced in the logarithm: a density axis."""
-    if start <= 0 or stop <= 0:
-        raise SettingError(f"logspace({start}, {stop}, {count}): both ends must be > 0")
+    if not (_finite(start, stop) and start > 0 and stop > 0):
+        raise SettingError(f"logspace({start}, {stop}, {count}): both ends must be > 0 and finite")
+    whole(f"logspace({start}, {stop}, ...): count", count, 1)
     return np.geomspace(start, stop, count)
 
 

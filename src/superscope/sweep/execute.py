@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from superscope.errors import SettingError, choice, whole
+from superscope import machine
+from superscope.errors import SettingError, TooLargeError, choice, whole
 from superscope.store import locked
 from superscope.sweep.archive import MemoryArchive, ZarrArchive
 from superscope.sweep.grid import Grid
@@ -40,8 +41,8 @@ def train(
     notes = [] if chosen == "fused" else [f"engine torch: {why}"]
     if sweep.inputs.groups and recipe.sampling == "stratified":
         notes.append("the inputs have groups: plain samples instead of strata")
+    check_memory(sweep, recipe, chosen, workers or default_workers(chosen), store is not None)
     units = blocks(sweep, recipe)
-    check_memory(sweep, recipe)
     archive: MemoryArchive | ZarrArchive
     with held(store):
         archive = ZarrArchive(store, sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
@@ -78,8 +79,10 @@ def check_options(recipe: Any, engine: Any, executor: Any, workers: Any, progres
 
 def check_device(device: Any) -> None:
     """Refuse a device that torch cannot compute on here."""
-    if device == "cpu":
+    if isinstance(device, str) and device == "cpu":
         return
+    if device is None or isinstance(device, (int, float)):
+        raise SettingError(f"device={device!r}: give 'cpu' or 'cuda'")
     import torch
 
     try:
@@ -93,18 +96,20 @@ def held(store: Path | None) -> AbstractContextManager[None]:
     return locked(store) if store else nullcontext()
 
 
-def check_memory(sweep: Grid, recipe: Recipe) -> None:
-    """Refuse, before starting, what cannot fit even in the smallest units."""
-    need = estimate_bytes(sweep, recipe)
-    try:
-        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
+def check_memory(sweep: Grid, recipe: Recipe, engine: str, workers: int, stored: bool) -> None:
+    """Refuse what cannot fit, before anything is allocated."""
+    need, have = estimate_bytes(sweep, recipe, engine, workers, stored), machine.memory_free()
+    if have is None or need <= have:
         return
-    if need > have:
-        raise MemoryError(
-            f"one unit of this sweep needs about {need / 2**30:.1f} GB and the machine has {have / 2**30:.1f} GB: "
-            "use fewer points per step, or a smaller toy"
-        )
+    alone = estimate_bytes(sweep, recipe, engine, 1, True)
+    fewer = next((k for k in range(workers - 1, 0, -1) if estimate_bytes(sweep, recipe, engine, k, stored) <= have), 0)
+    advice = (
+        f"workers={fewer} fits" if fewer else "give a store" if alone <= have and not stored else "use a smaller toy or grid"
+    )
+    raise TooLargeError(
+        f"this sweep needs about {need / 2**30:.1f} GB with {workers} worker{'s' * (workers > 1)} and {have / 2**30:.1f} GB "
+        f"are free: {advice}, or fewer points per step"
+    )
 
 
 def default_workers(engine: str) -> int:

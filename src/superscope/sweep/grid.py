@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from superscope import fingerprint
-from superscope.errors import SettingError
+from superscope.errors import SettingError, flag, whole
 from superscope.inputs.features import SparseFeatures, describe
 from superscope.store import digest
 from superscope.sweep.recipe import Recipe
@@ -123,12 +123,18 @@ class Grid:
     init: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        over = {name: list(values) for name, values in (self.over or {}).items()}
-        seeds = list(range(self.seeds)) if isinstance(self.seeds, (int, np.integer)) else [int(s) for s in self.seeds]
-        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise SettingError(f"seeds={self.seeds!r}: needs at least one seed, each >= 0 and named once")
-        if self.restarts < 1:
-            raise SettingError(f"restarts={self.restarts!r}: must be >= 1")
+        if not isinstance(self.toy, (TwoLayer, ModuleToy)):
+            raise SettingError(f"toy={self.toy!r}: give a toy such as ss.Bottleneck(n_features=20, n_hidden=5)")
+        if not isinstance(self.inputs, SparseFeatures):
+            raise SettingError(f"inputs={self.inputs!r}: give inputs such as ss.SparseFeatures(n=20, density=0.01)")
+        if not isinstance(self.over or {}, Mapping):
+            raise SettingError(f"over={self.over!r}: give a mapping from fields to values, such as {{'density': [0.1, 0.01]}}")
+        over = {name: _values(name, values) for name, values in (self.over or {}).items()}
+        seeds = _seeds(self.seeds)
+        object.__setattr__(self, "restarts", whole("restarts", self.restarts, 1, 10**6))
+        object.__setattr__(self, "paired", flag("paired", self.paired))
+        if not isinstance(self.init or {}, Mapping):
+            raise SettingError(f"init={type(self.init).__name__}: give a mapping from parameters to values, such as {{'W': W}}")
         object.__setattr__(self, "over", over)
         object.__setattr__(self, "seeds", seeds)
         if self.init is not None:
@@ -136,7 +142,7 @@ class Grid:
         known = self.toy_fields | self.input_fields | set(RECIPE_AXES)
         for name, values in over.items():
             if name not in known or name in RESERVED:
-                near = difflib.get_close_matches(name, sorted(known), n=1)
+                near = difflib.get_close_matches(str(name), sorted(known), n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise SettingError(
                     f"sweep axis {name!r} is no field of the toy, of its inputs or of the recipe: {hint}known: "
@@ -150,6 +156,7 @@ class Grid:
             for value in over[name]:
                 Recipe().replace(**{name: value})  # raises what is wrong with it
         first = dict.fromkeys(over, 0)
+        self.at(first)
         for (
             name,
             values,
@@ -255,6 +262,28 @@ def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
     return toy.shapes()
 
 
+def _values(name: Any, values: Any) -> list[Any]:
+    """The values of an axis as a list of plain Python values (arrays and tensors as their numbers)."""
+    values = values.values if hasattr(values, "dims") else values
+    if hasattr(values, "tolist") and getattr(values, "ndim", 0):
+        return list(values.tolist())
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or not int(getattr(values, "ndim", 1)):
+        raise SettingError(f"sweep axis {name!r}: {values!r} is one value; give several, such as [{values!r}]")
+    return [v.tolist() if hasattr(v, "tolist") else v for v in values]
+
+
+def _seeds(given: Any) -> list[int]:
+    """Seed numbers: so many from 0 on, or those that are named."""
+    try:
+        several = not isinstance(given, (str, bytes)) and np.ndim(given) == 1
+        named = [whole("seed", s, 0) for s in given] if several else list(range(whole("seeds", given, 1, 10**6)))
+    except (SettingError, TypeError, ValueError):
+        named = []
+    if not named or len(set(named)) < len(named):
+        raise SettingError(f"seeds={given!r}: needs at least one seed, each a whole number >= 0 and named once")
+    return named
+
+
 def _start(name: str, value: Any, grid: Grid) -> np.ndarray:
     """(grid..., parameter...) starting values of one parameter, without copying what is the same for many networks.
 
@@ -282,7 +311,10 @@ def _start(name: str, value: Any, grid: Grid) -> np.ndarray:
         array = array.reshape(*shape, *array.shape[len(here) :])
         tail = array.shape[len(shape) :]
     else:
-        array = np.asarray(getattr(value, "numpy", lambda: value)(), dtype=np.float32)
+        try:
+            array = np.asarray(value.detach().cpu().float() if hasattr(value, "detach") else value, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise SettingError(f"init[{name!r}] is no array of numbers ({error})") from None
         rank = array.ndim - len(shapes[name])
         if array.shape[:rank] not in ((), grid.shape) or rank < 0:
             raise SettingError(

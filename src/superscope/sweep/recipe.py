@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from superscope.errors import SettingError
+from superscope.errors import SettingError, choice, flag, real, whole
 
 SCHEDULES = ("constant", "cosine", "linear")
 SAMPLINGS = ("stratified", "plain", "each")
@@ -51,26 +52,33 @@ class Recipe:
     history: int | tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or int(self.steps) != self.steps:
-            raise SettingError(f"steps={self.steps!r}: must be a whole number >= 0")
-        if self.points is not None and self.points < 2:
-            raise SettingError(f"points={self.points!r}: a step needs at least 2 points")
-        if not self.lr > 0:
-            raise SettingError(f"lr={self.lr!r}: the learning rate must be > 0")
-        if self.schedule not in SCHEDULES:
-            raise SettingError(f"schedule={self.schedule!r} is unknown: known are {', '.join(SCHEDULES)}")
-        if self.sampling not in SAMPLINGS:
-            raise SettingError(f"sampling={self.sampling!r} is unknown: known are {', '.join(SAMPLINGS)}")
-        if self.optimizer not in OPTIMIZERS:
-            raise SettingError(f"optimizer={self.optimizer!r} is unknown: known are {', '.join(OPTIMIZERS)}")
-        if not self.l1 >= 0:
-            raise SettingError(f"l1={self.l1!r}: the penalty must be >= 0")
+        put = functools.partial(object.__setattr__, self)
+        put("steps", whole("steps", self.steps, 0))
+        if self.points is not None:
+            put("points", whole("points", self.points, 2))
+        put("lr", real("lr", self.lr, "the learning rate must be > 0 and finite", 0, np.inf, "()"))
+        put("warmup", real("warmup", self.warmup, "a fraction of the steps in [0, 1)", 0, 1, "[)"))
+        for name in ("beta1", "beta2"):
+            put(name, real(name, getattr(self, name), "must lie in [0, 1)", 0, 1, "[)"))
+        put("eps", real("eps", self.eps, "must be >= 0 and finite", 0, np.inf, "[)"))
+        put("weight_decay", real("weight_decay", self.weight_decay, "must be >= 0 and finite", 0, np.inf, "[)"))
+        put("l1", real("l1", self.l1, "the penalty must be >= 0 and finite", 0, np.inf, "[)"))
+        choice("schedule", self.schedule, SCHEDULES)
+        choice("sampling", self.sampling, SAMPLINGS)
+        choice("optimizer", self.optimizer, OPTIMIZERS)
+        put("shared", flag("shared", self.shared))
         if self.sampling == "each" and self.points is not None:
             raise SettingError(f"points={self.points!r}: sampling='each' has one point a feature; leave points out")
-        if not 0 <= self.warmup < 1:
-            raise SettingError(f"warmup={self.warmup!r}: a fraction of the steps in [0, 1)")
-        if isinstance(self.history, list):
-            object.__setattr__(self, "history", tuple(self.history))
+        put("history", self._history())
+
+    def _history(self) -> int | tuple[int, ...]:
+        """A count, or the steps as a tuple (from a list, range or array)."""
+        given: Any = self.history
+        if np.ndim(given) == 0 and not isinstance(given, (range, str)):
+            return whole("history", given, 0)
+        if isinstance(given, str) or np.ndim(given) != 1:
+            raise SettingError(f"history={given!r}: give a count, or the steps at which to keep a snapshot")
+        return tuple(whole("history step", step, 0) for step in (given.tolist() if hasattr(given, "tolist") else given))
 
     @classmethod
     def fast(cls, **changes: Any) -> Recipe:

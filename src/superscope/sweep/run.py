@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from superscope.errors import KindError, SettingError
+from superscope.inputs.features import describe
 from superscope.sweep.archive import dimensions
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
@@ -43,12 +46,15 @@ class SweepRun:
         )
 
     def __getattr__(self, name: str) -> Any:
+        data = self.__dict__.get("data")
+        if data is None:  # half made, as while it is copied or unpickled
+            raise AttributeError(name)
         if name in _ARRAYS:
-            return self.data.get(name)
-        if name != "data" and name in self.data.coords:
-            return self.data[name]
+            return data.get(name)
+        if name in data.coords:
+            return data[name]
         raise AttributeError(
-            f"SweepRun has no {name!r}; it has {', '.join(map(str, self.data.data_vars))} and .data, .best(), .forward()"
+            f"SweepRun has no {name!r}; it has {', '.join(map(str, data.data_vars))} and .data, .best(), .forward()"
         )
 
     def __fingerprint__(self) -> tuple[str, str, list[str]]:
@@ -69,24 +75,45 @@ class SweepRun:
     def best(self, dim: str = "seed") -> SweepRun:
         """The lowest-loss network along a dimension ("seed" or "restart"; or any axis) at every other grid point."""
         if dim not in self.loss.dims:
-            raise ValueError(f"best({dim!r}): the loss has dims {self.loss.dims}")
+            raise SettingError(f"best({dim!r}): the loss has dims {', '.join(map(str, self.loss.dims))}")
         losses = self.loss.load()
         place = losses.fillna(np.inf).argmin(dim)
         chosen = self.data.isel({dim: place})
         return SweepRun(self.sweep, self.recipe, chosen, self.engine, self.notes, self.failed)
 
     def sel(self, **labels: Any) -> SweepRun:
-        """A part of the run by coordinate labels; numbers match the nearest coordinate."""
-        near = {k: v for k, v in labels.items() if np.issubdtype(self.data[k].dtype, np.number) and np.ndim(v) == 0}
-        rest = {k: v for k, v in labels.items() if k not in near}
-        return SweepRun(
-            self.sweep,
-            self.recipe,
-            self.data.sel(near, method="nearest").sel(rest),
-            self.engine,
-            self.notes,
-            self.failed,
-        )
+        """A part of the run by coordinate labels, or by the values of an axis as they were given to the sweep (a vector, a
+        target). One number stands for the nearest label of an axis of fractions, and must lie within that axis.
+        """
+        found = {name: self._label(name, value) for name, value in labels.items()}
+        return SweepRun(self.sweep, self.recipe, self.data.sel(found), self.engine, self.notes, self.failed)
+
+    def _label(self, name: str, value: Any) -> Any:
+        """The label (or labels, or slice) along dimension `name` that `value` means."""
+        if name not in self.data.dims:
+            near = difflib.get_close_matches(name, list(map(str, self.data.dims)), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise SettingError(f"sel({name}=...): {hint}the run has the axes {', '.join(map(str, self.data.dims))}")
+        labels = self.data[name].values if name in self.data.coords else np.arange(self.data.sizes[name])
+        value = value.tolist() if hasattr(value, "tolist") else value
+        given = list((self.sweep.over or {}).get(name, ()))
+        named = [
+            label for label, one in zip(self.sweep.axes.get(name, ()), given, strict=False) if describe(one) == describe(value)
+        ]
+        if named and named[0] in labels:
+            return named[0]
+        if isinstance(value, slice):
+            return value
+        if isinstance(value, (list, tuple)):
+            return [self._label(name, one) for one in value]
+        if value in labels.tolist():
+            return value
+        if labels.dtype.kind == "f" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            room = 0.01 * max(np.ptp(labels), abs(value))
+            if labels.min() - room <= value <= labels.max() + room:
+                return labels[np.abs(labels - value).argmin()]
+        shown = ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+        raise SettingError(f"sel({name}={value!r}): the axis {name!r} has {shown}")
 
     def forward(self, x: torch.Tensor, **labels: Any) -> torch.Tensor:
         """Outputs (..., P, outputs) of the networks at `labels` for inputs x (P, n), without dropout.
@@ -95,8 +122,13 @@ class SweepRun:
         """
         import torch
 
+        x = torch.as_tensor(x, dtype=torch.float32)
         part = self.sel(**labels) if labels else self
         toy = self._toy(labels)
+        if not x.ndim or x.shape[-1] != toy.n_features:
+            raise SettingError(
+                f"forward: x has shape {tuple(x.shape)}, its last dimension must be the {toy.n_features} features"
+            )
         params: Mapping[str, torch.Tensor] = {k: torch.tensor(part.data[k].values) for k in toy.shapes()}
         for name, shape in toy.shapes().items():
             params[name] = params[name][(..., *(slice(0, k) for k in shape))]  # type: ignore[index]
@@ -109,14 +141,14 @@ class SweepRun:
             if name in labels:
                 position[name] = _index(axes[name], labels[name])
             elif name in self.sweep.toy_fields and len(axes[name]) > 1 and name in self.loss.dims:
-                raise ValueError(
+                raise SettingError(
                     f"forward: the networks differ in {name!r}; choose one, for instance forward(x, {name}={axes[name][0]!r})"
                 )
             elif name in self.data.coords and self.data.coords[name].ndim == 0:
                 position[name] = _index(axes[name], self.data.coords[name].item())
         toy, _ = self.sweep.at(position)
         if not isinstance(toy, TwoLayer):
-            raise TypeError(
+            raise KindError(
                 "forward works for the two-layer family; build a ModuleToy's module and load its parameters from .data"
             )
         return toy

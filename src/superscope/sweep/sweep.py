@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from superscope.errors import folder
+from superscope.errors import SettingError, folder
 from superscope.sweep import execute
 from superscope.sweep.archive import stored, wanted_spec
 from superscope.sweep.grid import Grid
@@ -112,7 +112,7 @@ class Sweep(Grid):
 
         assert self.over is not None
         if recipe.history and "steps" in self.recipe_axes:
-            raise ValueError("snapshots (history) of trainings with different steps do not fit together: sweep them apart")
+            raise SettingError("snapshots (history) of trainings with different steps do not fit together: sweep them apart")
         rest = {name: values for name, values in self.over.items() if name not in self.recipe_axes}
         parts, failed = [], []
         notes: dict[str, None] = {}

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from superscope.errors import SettingError
+from superscope.inputs.features import SparseFeatures
 from superscope.sweep.engines import fused
 from superscope.sweep.grid import SEED_BLOCK, Grid, Instance, parameter_shapes
-from superscope.sweep.points import EVAL_SETS, evaluation_count, evaluation_points, points_per_step, stream
+from superscope.sweep.points import BLOCK_FLOATS, EVAL_SETS, evaluation_count, evaluation_points, stream
 from superscope.sweep.recipe import Recipe
 from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
 UNSHARED_AT_ONCE = 16  # networks that hold their own points in memory at the same time
+LIBRARIES = {"fused": 8 << 20, "torch": 96 << 20}  # what the matrix library takes for itself, on its first large product
 Block = tuple[slice, ...]
 Arrays = dict[str, np.ndarray]
 
@@ -26,10 +29,10 @@ Arrays = dict[str, np.ndarray]
 def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tuple[str, str]:
     """(engine, why) for a sweep; an engine asked for by name that cannot run is an error, never replaced silently."""
     if engine not in ENGINES:
-        raise ValueError(f"engine={engine!r} is unknown: known are {', '.join(ENGINES)}")
+        raise SettingError(f"engine={engine!r} is unknown: known are {', '.join(ENGINES)}")
     if isinstance(sweep.toy, ModuleToy):
         if engine == "fused":
-            raise ValueError("engine='fused' trains the two-layer family only: use engine='torch' for a ModuleToy")
+            raise SettingError("engine='fused' trains the two-layer family only: use engine='torch' for a ModuleToy")
         return "torch", "modules run under torch.func.vmap"
     obstacle = ""
     if device != "cpu":
@@ -41,7 +44,7 @@ def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tupl
     if engine == "torch" or (engine == "auto" and obstacle):
         return "torch", obstacle or "asked for"
     if engine == "fused" and obstacle:
-        raise ValueError(f"engine='fused' cannot train this: {obstacle}; use engine='torch'")
+        raise SettingError(f"engine='fused' cannot train this: {obstacle}; use engine='torch'")
     ready, why = fused.available()
     if engine == "fused":
         if not ready:
@@ -56,26 +59,31 @@ def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tupl
 
 
 def blocks(sweep: Grid, recipe: Recipe) -> list[Block]:
-    """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store.
-
-    Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
-    into pieces of at least 64 networks.
-    """
-    shape = sweep.shape
-    total = int(np.prod(shape))
-    room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
-    target = min(max(total // 16, 16), 1024, room)
-    size = list(shape)
-    conditions = len(sweep.over or {})
-    for axis in range(len(size)):
-        enough = target if axis < conditions else min(max(target, 64), room)
-        while np.prod(size) > enough and size[axis] > 1:
-            size[axis] = -(-size[axis] // 2)
+    """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store."""
+    shape, size = sweep.shape, unit_shape(sweep, recipe)
     starts = [range(0, full, step) for full, step in zip(shape, size, strict=True)]
     return [
         tuple(slice(s, min(s + k, full)) for s, k, full in zip(corner, size, shape, strict=True))
         for corner in itertools.product(*starts)
     ]
+
+
+def unit_shape(sweep: Grid, recipe: Recipe) -> list[int]:
+    """How many labels of every axis a unit spans.
+
+    Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
+    into pieces of at least 64 networks.
+    """
+    total = math.prod(sweep.shape)
+    room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
+    target = min(max(total // 16, 16), 1024, room)
+    size = list(sweep.shape)
+    conditions = len(sweep.over or {})
+    for axis in range(len(size)):
+        enough = target if axis < conditions else min(max(target, 64), room)
+        while math.prod(size) > enough and size[axis] > 1:
+            size[axis] = -(-size[axis] // 2)
+    return size
 
 
 def memory_budget() -> int:
@@ -94,14 +102,55 @@ def bytes_per_instance(sweep: Grid, recipe: Recipe) -> int:
     return 4 * parameters * (8 + len(recipe.history_steps())) + 65536
 
 
-def estimate_bytes(sweep: Grid, recipe: Recipe) -> int:
-    """Peak bytes of one unit: its networks, one block of points, the evaluation set and the largest temporary."""
-    largest = max(int(np.prod([s.stop - s.start for s in b])) for b in blocks(sweep, recipe))
-    n = sweep.inputs.n
-    points = 4 * n * max(points_per_step(sweep.inputs, recipe), 1)
-    evaluation = 4 * n * EVAL_SETS * evaluation_count(sweep.inputs) * 3
-    own = 1 if recipe.shared else UNSHARED_AT_ONCE
-    return largest * bytes_per_instance(sweep, recipe) + own * 3 * max(points, 8 << 20) + evaluation + (64 << 20)
+def estimate_bytes(sweep: Grid, recipe: Recipe, engine: str, workers: int, stored: bool) -> int:
+    """Bytes that training adds to the process at its peak: every worker's unit, and the results of all where they stay in
+    memory. From the spec alone: nothing is drawn, built or allocated.
+    """
+    results = 4 * sum(math.prod(shape) for shape in result_shapes(sweep, recipe).values())
+    total, size = math.prod(sweep.shape), unit_shape(sweep, recipe)
+    units = math.prod(-(-full // step) for full, step in zip(sweep.shape, size, strict=True))
+    at_once = min(workers, units)
+    held, passing = _unit_bytes(sweep, recipe, engine, math.prod(size))
+    return at_once * held + passing + (0 if stored else total * results) + LIBRARIES[engine]
+
+
+def _unit_bytes(sweep: Grid, recipe: Recipe, engine: str, networks: int) -> tuple[int, int]:
+    """Bytes that a unit holds while it trains, and those that drawing its points takes in passing: NumPy draws in one
+    thread at a time."""
+    shapes = result_shapes(sweep, recipe)
+    n = max([sweep.inputs.n, *(inputs.n for inputs in _inputs(sweep))])
+    outputs = math.prod(shapes["loss_per_feature"])
+    parameters = 4 * sum(math.prod(shape) for name, shape in shapes.items() if name in parameter_shapes(sweep.toy))
+    snapshots = 4 * sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("history_"))
+    group = networks if recipe.shared else min(networks, UNSHARED_AT_ONCE)  # trained together
+    full = -(-group // fused.LANES) * fused.LANES
+    moments = 5 * full * parameters  # the drawn parameters, then the trained ones with both moments, copied out once
+    held = networks * 4 * sum(math.prod(shape) for shape in shapes.values()) + 2 * group * snapshots
+    points = recipe.points_for(n)
+    steps = min(max(1, min(64, BLOCK_FLOATS // (points * n))), max(1, recipe.steps))
+    plan = 0 if recipe.sampling != "stratified" or sweep.inputs.groups else 8 * (n + 1) ** 2
+    floats = steps * points * (1 if recipe.shared else group)
+    density = float(np.mean([np.mean(inputs.densities) for inputs in _inputs(sweep)]))
+    on = 30 * density * n + n + 16  # per point in passing: what is on, its place and value in double
+    drawn = 4 * floats * (n + (outputs if outputs != n else 0))
+    own = 0 if recipe.shared else 4 * floats * (n + outputs)
+    masks = 0
+    if isinstance(sweep.toy, TwoLayer) and (sweep.toy.dropout or "dropout" in (sweep.over or {})):
+        masks = steps * points * sweep.toy.n_hidden * full * (4 if engine == "fused" else 10)
+    hidden = sweep.toy.n_hidden if isinstance(sweep.toy, TwoLayer) else outputs
+    chunk = 0 if engine == "fused" else 4 * points * (4 * outputs + 3 * hidden) * min(full, 64)
+    count = evaluation_count(sweep.inputs)
+    evaluation = 4 * count * (EVAL_SETS * n + 3 * outputs + 2 * hidden)
+    training = drawn + own + masks + chunk + 24 * max(1, recipe.steps)
+    passing = max(EVAL_SETS * count, floats) * on + plan
+    return int(held + moments + evaluation + training + plan), int(passing)
+
+
+def _inputs(sweep: Grid) -> list[SparseFeatures]:
+    """The inputs along the axes that change them, one axis at a time."""
+    axes = {name: len(sweep.axes[name]) for name in sweep.over or {} if name in sweep.input_fields | sweep.toy_fields}
+    first = dict.fromkeys(axes, 0)
+    return [sweep.at(first)[1], *(sweep.at(first | {name: i})[1] for name, count in axes.items() for i in range(count))]
 
 
 @dataclass
@@ -151,7 +200,7 @@ def result_shapes(sweep: Grid, recipe: Recipe) -> dict[str, tuple[int, ...]]:
     def grow(name: str, shape: tuple[int, ...]) -> None:
         old = out.get(name, shape)
         if len(old) != len(shape):
-            raise ValueError(
+            raise SettingError(
                 f"parameter {name!r} has a different number of dimensions at different grid points: sweep them apart"
             )
         out[name] = tuple(max(a, b) for a, b in zip(old, shape, strict=True))
@@ -232,7 +281,7 @@ def started(params: dict[str, np.ndarray], instance: Instance) -> dict[str, np.n
     """Drawn parameters with those replaced that the sweep starts elsewhere (`Sweep.init`)."""
     for name, value in instance.start.items():
         if value.shape != params[name].shape:
-            raise ValueError(f"init[{name!r}] has shape {value.shape} for one network, the toy's is {params[name].shape}")
+            raise SettingError(f"init[{name!r}] has shape {value.shape} for one network, the toy's is {params[name].shape}")
     return params | {name: np.ascontiguousarray(value) for name, value in instance.start.items()}
 
 
@@ -242,4 +291,4 @@ def importance_per_output(instance: Instance) -> np.ndarray:
     given = instance.inputs.importance
     if np.ndim(given) == 0 or outputs == instance.inputs.n:
         return np.broadcast_to(np.asarray(given, dtype=np.float64), (outputs,))
-    raise ValueError(f"importance has {instance.inputs.n} entries but the toy has {outputs} outputs: give a single number")
+    raise SettingError(f"importance has {instance.inputs.n} entries but the toy has {outputs} outputs: give a single number")

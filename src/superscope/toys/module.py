@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from superscope.toys.targets import Target
+from superscope.errors import SettingError
+from superscope.toys.targets import Target, get_target
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,15 @@ class ModuleToy:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not callable(self.build):
+            raise SettingError(f"ModuleToy(build={self.build!r}): give a function or class that makes an nn.Module")
+        if not isinstance(self.settings, Mapping) or not all(isinstance(name, str) for name in self.settings):
+            raise SettingError(f"settings={self.settings!r}: give a mapping from the names of build's arguments to values")
+        if self.loss is not None and not callable(self.loss):
+            raise SettingError(f"loss={self.loss!r}: give a function (y, t, x) -> loss of every sample, or leave it out")
+        if not isinstance(self.name, str):
+            raise SettingError(f"name={self.name!r}: must be text")
+        get_target(self.target)
         object.__setattr__(self, "settings", dict(self.settings))
         if not self.name:
             object.__setattr__(self, "name", getattr(self.build, "__qualname__", type(self.build).__qualname__))
@@ -43,7 +53,13 @@ class ModuleToy:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.build(**self.settings)
+            try:
+                made = self.build(**self.settings)
+            except TypeError as error:
+                raise SettingError(f"{self.name} cannot be built with settings {self.settings!r}: {error}") from error
+        if not isinstance(made, torch.nn.Module):
+            raise SettingError(f"{self.name} made a {type(made).__name__}, not an nn.Module")
+        return made
 
     def replace(self, **changes: Any) -> ModuleToy:
         """A copy with settings changed (or a field of the toy itself)."""

@@ -25,6 +25,10 @@ class Target:
     compute: Callable[[np.ndarray], np.ndarray]
     outputs: Callable[[int], int]
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and callable(self.compute) and callable(self.outputs)):
+            raise SettingError(f"Target({self.name!r}, {self.compute!r}, {self.outputs!r}): needs a name and two functions")
+
 
 def _pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     first, second = zip(*itertools.combinations(range(n), 2), strict=True)
@@ -75,8 +79,8 @@ def get_target(target: str | Target) -> Target:
     """A target by name; unknown names are answered with the nearest one."""
     if isinstance(target, Target):
         return target
-    if target not in TARGETS:
-        near = difflib.get_close_matches(target, TARGETS, n=1)
+    if not isinstance(target, str) or target not in TARGETS:
+        near = difflib.get_close_matches(str(target), TARGETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise SettingError(f"target={target!r} is unknown: {hint}known are {', '.join(TARGETS)}, or pass a ss.Target(...)")
     return TARGETS[target]

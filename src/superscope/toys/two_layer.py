@@ -6,14 +6,14 @@ untied with ReLU f and g and target |x| it is their absolute value model (sectio
 
 from __future__ import annotations
 
-import difflib
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from superscope.errors import SettingError
+from superscope.errors import SettingError, choice, flag, real, whole
 from superscope.toys.targets import Target, get_target
 
 if TYPE_CHECKING:
@@ -54,21 +54,18 @@ class TwoLayer:
     init_hidden_bias: float = 0.0
 
     def __post_init__(self) -> None:
+        put = functools.partial(object.__setattr__, self)
         for name in ("n_features", "n_hidden"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < 1:
-                raise SettingError(f"{name}={value!r}: must be a whole number >= 1")
-            object.__setattr__(self, name, int(value))
+            put(name, whole(name, getattr(self, name), 1))
         for name in ("activation", "hidden_activation"):
-            value = getattr(self, name)
-            if value not in ACTIVATIONS:
-                near = difflib.get_close_matches(str(value), ACTIVATIONS, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise SettingError(f"{name}={value!r} is unknown: {hint}known are {', '.join(ACTIVATIONS)}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout={self.dropout!r}: the rate must lie in [0, 1)")
-        if not self.sharpness > 0:
-            raise SettingError(f"sharpness={self.sharpness!r}: must be > 0 (inf turns gelu, silu and softplus into relu)")
+            choice(name, getattr(self, name), ACTIVATIONS)
+        for name in ("tied", "hidden_bias", "output_bias"):
+            put(name, flag(name, getattr(self, name)))
+        real("dropout", self.dropout, "the rate must lie in [0, 1)", 0, 1, "[)")
+        real("sharpness", self.sharpness, "must be > 0 (inf turns gelu, silu and softplus into relu)", 0, np.inf, "(]")
+        for name in ("init_scale", "init_hidden_bias"):
+            real(name, getattr(self, name), "must be finite", -np.inf, np.inf, "()")
+        get_target(self.target)
         if np.isinf(self.sharpness) and "tanh" in (self.activation, self.hidden_activation):
             raise SettingError("sharpness=inf has no meaning for tanh")
         if self.tied and self.n_outputs != self.n_features:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from superscope.errors import SettingError, real
+
 FEWEST = 4  # samples on a ray, whatever the level
 
 
@@ -38,6 +40,21 @@ class Rays:
         return float(np.exp(-(q * np.log(q)).sum()))
 
 
+def _samples(h) -> np.ndarray:
+    """Activations (samples, m) float32; nothing, or what is not finite, has no rays to count and is refused."""
+    try:
+        h = np.asarray(h.detach().cpu().float() if hasattr(h, "detach") else h, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"activations {h!r:.60}: not an array of numbers ({error})") from None
+    if h.ndim != 2 or 0 in h.shape:
+        raise SettingError(f"activations of shape {h.shape}: give (samples, m), at least one of each")
+    if not np.isfinite(h).all():
+        raise SettingError(f"activations hold {int((~np.isfinite(h)).sum())} values that are not finite: nothing to count")
+    if not h.any():
+        raise SettingError("activations are all 0: nothing is on, so there is nothing to count")
+    return h
+
+
 def rays(h: np.ndarray, cosine: float = 0.99, level: float = 0.05, quiet: float = 0.1) -> Rays:
     """Rays in activations h (samples, m), origin = "nothing is on".
 
@@ -52,9 +69,10 @@ def rays(h: np.ndarray, cosine: float = 0.99, level: float = 0.05, quiet: float 
     """
     from scipy.stats import binom
 
-    h = np.asarray(h, dtype=np.float32)
+    h = _samples(h)
+    real("cosine", cosine, "must lie between 0 and 1", 0, 1, "()")
     norm = np.linalg.norm(h, axis=1)
-    loud = norm > quiet * np.quantile(norm, 0.95) if len(h) else norm > 0
+    loud = norm > quiet * np.quantile(norm, 0.95)
     unit = h[loud] / norm[loud, None]
     agreement = unit @ unit.T
     wide, narrow = agreement >= cosine, agreement >= np.cos(np.arccos(cosine) / 3)
@@ -96,5 +114,6 @@ def superposition_test(h: np.ndarray, **options) -> RayTest:
     p is that of the (m+1)-th best ray: without superposition at most m rays are real, so one of the first m+1 is chance. A
     large p is no evidence of absence: dense inputs hide rays. What misleads `rays` misleads the test.
     """
-    found, m = rays(h, **options), np.shape(h)[1]
+    h = _samples(h)
+    found, m = rays(h, **options), h.shape[1]
     return RayTest(len(found), found.effective / m, float(found.p[m]) if len(found.p) > m else 1.0)

@@ -7,14 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from superscope.errors import SettingError
+
 CORE = ("hidden", "feature")
 
 
 def to_numpy(array: Any) -> np.ndarray:
     """Plain float64 array of a DataArray, tensor, array or nested list."""
-    if hasattr(array, "detach"):  # torch, without importing it
-        array = array.detach().cpu().numpy()
-    return np.asarray(getattr(array, "values", array), dtype=float)
+    if hasattr(array, "detach"):  # torch, without importing it; NumPy has no bfloat16
+        array = array.detach().cpu().double().numpy()
+    try:
+        return np.asarray(getattr(array, "values", array), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{array!r:.80} is no array of numbers ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def unwrap(W, name: str = "W") -> Directions:
     if hasattr(W, "dims") and hasattr(W, "coords"):
         missing = [d for d in CORE if d not in W.dims]
         if missing:
-            raise ValueError(
+            raise SettingError(
                 f"{name} has dims {tuple(W.dims)} of shape {tuple(W.shape)}: missing {missing}. "
                 "A DataArray needs the dims 'hidden' and 'feature'; rename yours with .rename({'old': 'hidden'})"
             )
@@ -81,9 +86,9 @@ def unwrap(W, name: str = "W") -> Directions:
     else:
         values = to_numpy(W)
         if values.ndim < 2:
-            raise ValueError(f"{name} has shape {values.shape}: expected (..., hidden, feature), at least two axes")
+            raise SettingError(f"{name} has shape {values.shape}: expected (..., hidden, feature), at least two axes")
     if 0 in values.shape[-2:]:
-        raise ValueError(f"{name} has shape {values.shape}: hidden and feature must both be at least 1")
+        raise SettingError(f"{name} has shape {values.shape}: hidden and feature must both be at least 1")
     there = ~np.isnan(values)
     hidden, features = there.any(-1), there.any(-2)
     present = hidden[..., :, None] & features[..., None, :]
@@ -99,14 +104,14 @@ def align(array, to: Directions, core: tuple[str, ...], name: str) -> np.ndarray
     if to.source is not None and hasattr(array, "dims") and hasattr(array, "coords"):
         lead = tuple(d for d in to.source.dims if d not in CORE)
         if set(array.dims) - set(lead + core):
-            raise ValueError(f"{name} has dims {tuple(array.dims)}: expected a subset of {lead + core}, the dims of W")
+            raise SettingError(f"{name} has dims {tuple(array.dims)}: expected a subset of {lead + core}, the dims of W")
         template = to.source.isel({d: 0 for d in CORE if d not in core}, drop=True)
         array = array.broadcast_like(template).transpose(*lead, *core)
     values = to_numpy(array)
     try:
         values = np.broadcast_to(values, shape)
     except ValueError:
-        raise ValueError(f"{name} has shape {values.shape}: expected {shape}, that is (..., {', '.join(core)})") from None
+        raise SettingError(f"{name} has shape {values.shape}: expected {shape}, that is (..., {', '.join(core)})") from None
     flags = {"hidden": to.hidden, "feature": to.features}
     for axis, dim in enumerate(core):
         flag = flags[dim]

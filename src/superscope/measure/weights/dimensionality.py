@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from superscope.errors import SettingError, choice
 from superscope.measure.weights._arrays import Directions, align, unwrap
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda z: np.maximum(z, 0),
     "linear": lambda z: z,
+    "identity": lambda z: z,  # as the toys call it
     "abs": np.abs,
 }
 
@@ -100,14 +102,14 @@ def features_represented(W, threshold: float = 0.5):
 def responses(W, b, W_out=None, activation: str | Callable = "relu", value: float = 1.0):
     """Output i when feature i alone is on: y_i(value e_i) = act(value W_out_i . W_i + b_i). -> (..., feature).
 
-    b: (..., feature), a number or None. W_out: (..., feature, hidden), None if tied to W. activation: "relu", "linear",
-    "abs" or a function on arrays. The hidden layer is taken as linear.
+    b: (..., feature), a number or None. W_out: (..., feature, hidden), None if tied to W. activation: "relu", "linear"
+    (or "identity"), "abs" or a function on arrays. The hidden layer is taken as linear.
     """
     w = unwrap(W)
     if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation {activation!r}: expected one of {sorted(ACTIVATIONS)} or a function")
-        activation = ACTIVATIONS[activation]
+        activation = ACTIVATIONS[choice("activation", activation, ACTIVATIONS)]
+    if not callable(activation):
+        raise SettingError(f"activation={activation!r}: give a name ({', '.join(ACTIVATIONS)}) or a function")
     read = w.values if W_out is None else np.swapaxes(align(W_out, w, ("feature", "hidden"), "W_out"), -1, -2)
     own = np.einsum("...hi,...hi->...i", read, w.values)
     result = activation(value * own + align(b, w, ("feature",), "b"))

@@ -5,12 +5,15 @@ It needs a C compiler at run time, never at install time. Without one `available
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -36,9 +39,32 @@ class _Points(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("offset", "index", "value", "dense", "target", "weight")]
 
 
+@functools.cache
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "superscope" / "kernels"
+    """Where compiled kernels are kept: a folder that nobody else may write to, or a fresh one for this process alone.
+
+    What lies in it is executed. The user's cache is taken when it can be made and is the user's own; else (no home, a
+    read-only one, a cache shared with others) a private temporary folder, removed at exit.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        folder = (Path(base) if base else Path.home() / ".cache") / "superscope" / "kernels"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if hasattr(os, "getuid") and os.lstat(folder).st_uid == os.getuid():
+            folder.chmod(0o700)  # what others put there while they could is known by its owner: see `private`
+        if private(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    temporary = tempfile.mkdtemp(prefix="superscope-kernels-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)
+
+
+def private(path: Path) -> bool:
+    """Does `path` belong to this user (or to root), with nobody else allowed to write to it? Links are not followed."""
+    if not hasattr(os, "getuid"):
+        return True
+    facts = os.lstat(path)
+    return not stat.S_ISLNK(facts.st_mode) and facts.st_uid in (os.getuid(), 0) and not facts.st_mode & 0o022
 
 
 @functools.cache
@@ -97,8 +123,8 @@ def _library(macros: tuple[str, ...]) -> ctypes.CDLL:
         raise FusedUnavailableError("the fused engine needs a C compiler: set CC, install gcc or clang, or use engine='torch'")
     key = hashlib.sha256("\n".join([SOURCE.read_text(), *macros, *FLAGS, cc, _machine()]).encode()).hexdigest()[:24]
     path = cache_folder() / f"{key}.so"
-    if not path.exists():
-        _compile(cc, macros, path)
+    if not (path.exists() and private(path)):
+        _compile(cc, macros, path)  # a kernel of somebody else's is replaced, never executed
     try:
         lib = ctypes.CDLL(str(path))
     except OSError as error:
@@ -127,7 +153,11 @@ def _compile(cc: str, macros: tuple[str, ...], path: Path) -> None:
         for native in (["-march=native", "-mprefer-vector-width=512"], ["-march=native"], []):
             done = subprocess.run([base[0], *native, *base[1:]], capture_output=True, text=True)
             if done.returncode == 0:
-                os.replace(temporary, path)
+                os.chmod(temporary, 0o700)
+                try:
+                    os.replace(temporary, path)
+                except OSError as error:
+                    raise FusedUnavailableError(f"the kernel cannot be stored as {path} ({error.strerror})") from error
                 return
     finally:
         Path(temporary).unlink(missing_ok=True)
