@@ -12,14 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from superscope import catalogue, store, studies
-from superscope.atlas import cite, prose, reference, source, view
+from superscope.atlas import cite, playground, prose, reference, source, view
 from superscope.evidence import bridges, findings, records, replication, seal
-
-if TYPE_CHECKING:
-    import jinja2
 
 STATIC = ("atlas.css", "atlas.js", "figures.js")
 OTHERS = 5  # further runs of one's own that get a page
@@ -58,7 +55,7 @@ class _Builder:
     def __init__(self, out: Path, runs: Path | str | None) -> None:
         self.out, self.runs = out, runs
         self.site = Site(index=out / "index.html")
-        self.pages = environment()
+        self.pages = view.environment()
         self.problems = studies.problems()
         self.modules = studies.modules()
         self.ledger = seal.read()
@@ -173,28 +170,13 @@ class _Builder:
             "reference.html": {"doors": reference.doors()},
         }  # fmt: skip
         files = {name: self.pages.get_template(name).render(**context).encode() for name, context in pages.items()}
-        store.atomic_write_many(self.out, {**_assets(self.complete), **files})
+        store.atomic_write_many(self.out, {**_assets(self.complete), **playground.files(), **files})
 
 
 def neuroscope_pages(out: Path) -> list[dict[str, Any]]:
     """The heads of the neuroscope pages that lie in a site's folder, in order of their names."""
     heads = [store.read_json(path) for path in sorted(out.glob("neuroscope/*/neuroscope.json"))]
     return [head for head in heads if (out / head["page"]).exists()]
-
-
-def environment() -> jinja2.Environment:
-    """The templates; everything put into them is escaped."""
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("superscope.atlas"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["embed"] = view.embed
-    return made
 
 
 def _assets(complete: bool) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ import numpy as np
 
 from superscope import store
 from superscope.atlas import forward, view
-from superscope.atlas.build import environment
+from superscope.atlas.view import environment
 
 if TYPE_CHECKING:
     from superscope.lms.model.language_model import LanguageModel

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from superscope import store
 from superscope.atlas import view
-from superscope.atlas.build import environment
+from superscope.atlas.view import environment
 
 if TYPE_CHECKING:
     from superscope.inputs.features import SparseFeatures

@@ -17,6 +17,7 @@ from superscope.plots import finish
 from superscope.plots.strip import claim_strip
 
 if TYPE_CHECKING:
+    import jinja2
     import markupsafe
 
 # Symbol and word, so that a verdict is never told by colour alone.
@@ -45,6 +46,21 @@ def embed(text: str) -> markupsafe.Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return markupsafe.Markup(text)
+
+
+def environment() -> jinja2.Environment:
+    """The templates; everything put into them is escaped."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("superscope.atlas"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["embed"] = embed
+    return made
 
 
 def chips(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
