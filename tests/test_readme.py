@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from superscope.cli.studies import markdown_table
+from superscope.cli.studies import markdown_findings, markdown_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +19,19 @@ def blocks(name: str) -> list[str]:
 def test_table_is_the_generated_one() -> None:
     shown = (ROOT / "README.md").read_text().split("<!-- problems: superscope problems --markdown -->\n")[1]
     assert shown.split("<!-- end -->")[0] == markdown_table(), "paste the output of: superscope problems --markdown"
+
+
+def test_findings_are_the_recorded_answers() -> None:
+    shown = (ROOT / "README.md").read_text().split("<!-- findings -->\n")[1]
+    assert shown.split("<!-- end findings -->")[0] == markdown_findings(), "paste what superscope.cli.studies.markdown_findings gives"
+
+
+def test_pictures_and_files_that_are_named_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    names = [name for name in re.findall(r"\]\(([^)#]+)\)", text) if not name.startswith("https://")]
+    assert names
+    for name in names:
+        assert (ROOT / name).exists(), name
 
 
 def test_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:

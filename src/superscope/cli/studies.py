@@ -70,6 +70,17 @@ def markdown_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def markdown_findings(numbers: Sequence[str] = ("sae-lms", "4.7", "4.36")) -> str:
+    """The recorded answers of some studies as a Markdown list. The README shows exactly this."""
+    lines = []
+    for number in numbers:
+        folder = records.most_telling(number, store.shipped("results"))
+        if folder is not None:
+            document = findings.read(folder)
+            lines.append(f"- **{number}, {document['title'].lower()}** ({document['preset']}): {document['answer']}")
+    return "\n".join(lines) + "\n"
+
+
 def _problem_row(problem: Problem, out: Path) -> dict[str, Any]:
     try:
         folder = records.latest(problem.number, out)
