@@ -98,7 +98,7 @@ class Lab:
                 kept = store.read_sealed(path)
                 stale = kept.get("code") != code or any(opened.changed(*item) for item in kept["opened"])
                 value = None if stale else _restored(path, kept)
-            except store.StoreError:
+            except (store.StoreError, KeyError, TypeError, AttributeError, ValueError, OSError):  # sealed, but no unit
                 self.note(f"unit {key} was damaged on disk and was computed again")
             else:
                 if not stale:
@@ -186,8 +186,11 @@ class Lab:
     def _ledger(self) -> dict[str, list[float]]:
         path = self.folder / "ledger.json"
         try:
-            return store.read_json(path) if path.exists() else {}
-        except store.StoreError:  # only the account of the cost is lost, not the work
+            found = store.read_json(path) if path.exists() else {}
+            if isinstance(found, dict) and all(np.shape(cost) == (2,) for cost in found.values()):
+                return found
+            raise store.StoreError("no ledger")
+        except (store.StoreError, ValueError):  # only the account of the cost is lost, not the work
             self.note("the ledger was damaged on disk: the cost of resumed units is not in the totals")
             return {}
 
@@ -282,7 +285,7 @@ def _array_bytes(value: Any, kind: str) -> bytes:
 def _read_part(folder: Path, part: Mapping[str, str]) -> Any:
     import pandas as pd
 
-    data = store.read_bytes(folder / part["file"], part["sha256"])
+    data = store.read_inside(folder, part["file"], part["sha256"])
     if part["kind"] == "table":
         return pd.read_parquet(io.BytesIO(data))
     import xarray as xr

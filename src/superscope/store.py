@@ -117,11 +117,19 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
     return data
 
 
+def read_inside(folder: Path, name: str, sha256: str) -> bytes:
+    """The bytes of a file that a stored document names: it must lie in `folder`, links followed, and be whole."""
+    path = Path(folder) / name
+    if not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise StoreError(f"{name!r} leads out of {str(folder)!r}; run the study again to replace it")
+    return read_bytes(path, sha256)
+
+
 def read_json(path: Path) -> Any:
     data = read_bytes(path)
     try:
         return json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{str(path)!r} is not whole JSON ({error}); run the study again to replace it") from error
 
 

@@ -8,6 +8,7 @@ damaged file is noticed.
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superscope import store
-from superscope.evidence import records, wording
+from superscope.errors import UserError
+from superscope.evidence import records, schema, wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,10 +114,7 @@ class Findings:
     @property
     def verdict(self) -> str:
         """All claims in one line: "3 supported, 1 refuted"."""
-        if not self.gate.passed:
-            return "gate failed"
-        counts = Counter(claim.verdict for claim in self.claims)
-        return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        return total_verdict(self.gate.passed, [claim.verdict for claim in self.claims])
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``findings.json`` (strict JSON types, sealed with its checksum)."""
@@ -146,13 +145,10 @@ class Findings:
             Figure(row["name"], plotly.io.from_json(figure_json(folder, row)), row["caption"]) for row in document["figures"]
         ]
         tables = {
-            row["name"]: pd.read_parquet(io.BytesIO(store.read_bytes(folder / row["file"], row["sha256"])))
+            row["name"]: pd.read_parquet(io.BytesIO(store.read_inside(folder, row["file"], row["sha256"])))
             for row in document["tables"]
         }
-        try:
-            claims = [Claim.from_dict(row) for row in document["claims"]]
-        except ValueError as error:
-            raise store.StoreError(f"findings in {str(folder)!r} contradict themselves: {error}") from error
+        claims = [Claim.from_dict(row) for row in document["claims"]]
         gate = document["gate"]
         copied = [item.name for item in fields(cls) if item.name not in ("gate", "claims", "figures", "tables", "folder")]
         return cls(
@@ -214,16 +210,70 @@ class Findings:
 
 
 def read(folder: Path | str) -> dict[str, Any]:
-    """The checked document of a finished run, without its figures and tables (cheap: for listings and pages)."""
+    """The checked document of a finished run, without its figures and tables (cheap: for listings and pages).
+
+    A checksum without a key proves that a file is whole, not that it is honest: the shape is checked against the schema, no
+    name may lead out of the folder, and every verdict is computed again from the numbers beside it.
+    """
     path = Path(folder) / records.FINDINGS
     document = store.read_sealed(path)
-    if document.get("schema") == 1:
-        document = _of_schema_1(document)
+    try:
+        if document.get("schema") == 1:
+            document = _of_schema_1(document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.StoreError(f"{str(path)!r} is no findings of schema 1 ({error}); run the study again") from error
     if document.get("schema") != SCHEMA_VERSION:
         raise store.StoreError(
             f"{str(path)!r} has schema {document.get('schema')!r}, this superscope reads {SCHEMA_VERSION}; run the study again"
         )
-    return document
+    wrong = schema.fault(document) or _misnamed(document)
+    if wrong:
+        raise store.StoreError(f"{str(path)!r} is no findings: {wrong}; run the study again to replace it")
+    try:
+        return {**document, **_judged(document)}
+    except (UserError, ValueError, TypeError) as error:
+        raise store.StoreError(f"findings in {str(folder)!r} contradict themselves: {error}") from error
+
+
+def _misnamed(document: dict[str, Any]) -> str:
+    """What is wrong with the names of figures, tables and claims; "" when nothing is."""
+    for kind, ending in (("figures", "json"), ("tables", "parquet")):
+        for row in document[kind]:
+            if row["file"] != f"{kind}/{row['name']}.{ending}":
+                return f"the file of {kind[:-1]} {row['name']!r} is {row['file']!r}"
+    for kind, names in (
+        ("figure", [row["name"] for row in document["figures"]]),
+        ("table", [row["name"] for row in document["tables"]]),
+        ("claim", [row["id"] for row in document["claims"]]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            return f"{kind} {twice[0]!r} is there twice"
+    return ""
+
+
+def _judged(document: dict[str, Any]) -> dict[str, Any]:
+    """Claims with the verdict and reason that their numbers have; ValueError where other verdicts are stored."""
+    from superscope.evidence.claim import GATE_FAILED, Claim
+
+    claims, passed = [], document["gate"]["passed"]
+    for row in document["claims"]:
+        made = Claim.from_dict(row)
+        if (made.verdict == GATE_FAILED) == passed:
+            raise ValueError(f"claim {made.id!r} says {made.verdict!r}, but the gate {'passed' if passed else 'failed'}")
+        claims.append({**row, "verdict": made.verdict, "reason": made.reason})
+    verdict = total_verdict(passed, [row["verdict"] for row in claims])
+    if document["verdict"] != verdict:
+        raise ValueError(f"the verdict {document['verdict']!r} is not that of the claims, {verdict!r}")
+    return {"claims": claims}
+
+
+def total_verdict(passed: bool, verdicts: list[str]) -> str:
+    """All claims in one line: "3 supported, 1 refuted"."""
+    if not passed:
+        return "gate failed"
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
 
 
 def _of_schema_1(document: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +298,16 @@ def _of_schema_1(document: dict[str, Any]) -> dict[str, Any]:
 
 def figure_json(folder: Path | str, row: dict[str, Any]) -> str:
     """The Plotly JSON of one row of a document's `figures`."""
-    return store.read_bytes(Path(folder) / row["file"], row["sha256"]).decode()
+    data = store.read_inside(Path(folder), row["file"], row["sha256"])
+    try:
+        whole = isinstance(json.loads(data), dict)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise store.StoreError(
+            f"figure {row['name']!r} in {str(folder)!r} is no Plotly JSON; run the study again to replace it"
+        )
+    return data.decode()
 
 
 def _figure_bytes(item: Figure) -> bytes:

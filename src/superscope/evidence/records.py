@@ -27,7 +27,16 @@ def finished_runs(problem: str, out: Path | str | None = None) -> list[Path]:
     """Folders of `problem` under `out` that hold findings, newest first (by the time they were finished)."""
     root = Path(out or DEFAULT_OUT) / problem
     folders = [path.parent for path in sorted(root.glob(f"*/{FINDINGS}"))]
-    return sorted(folders, key=lambda folder: str(store.read_json(folder / FINDINGS).get("finished", "")), reverse=True)
+    return sorted(folders, key=lambda folder: str(glance(folder).get("finished", "")), reverse=True)
+
+
+def glance(folder: Path) -> dict[str, Any]:
+    """The document of a finished run as it lies there, unchecked, for ordering runs; empty when it is damaged."""
+    try:
+        document = store.read_json(folder / FINDINGS)
+    except store.StoreError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 PRESETS = ("quick", "standard", "full")
@@ -44,7 +53,7 @@ def most_telling(problem: str, out: Path | str | None = None) -> Path | None:
     """
 
     def rank(folder: Path, own: bool) -> tuple[bool, int, bool, str]:
-        document = store.read_json(folder / FINDINGS)
+        document = glance(folder)
         preset = str(document.get("preset", ""))
         place = PRESETS.index(preset) if preset in PRESETS else -1
         return not document.get("overrides"), place, own, str(document.get("finished", ""))

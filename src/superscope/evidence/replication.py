@@ -7,8 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from superscope import store
-from superscope.evidence import findings, records, wording
+from superscope.evidence import findings, records, schema, wording
 
+RECORD = {
+    "type": "object",
+    "required": ["problem", "preset", "seeds", "claims"],
+    "properties": {
+        "seeds": {"type": "array", "items": {"type": "integer"}},
+        "claims": {"type": "object", "additionalProperties": {
+            "type": "object",
+            "required": ["verdict", "verdicts", "held", "of"],
+            "properties": {"verdicts": {"type": "array", "items": {"type": "string"}}, "held": {"type": "integer"},
+                           "of": {"type": "integer"}, "models": {"type": "boolean"}},
+        }},
+    },
+}  # fmt: skip
 HOLDS = 0.8  # a verdict that comes back on fewer fresh seeds than this is not to be relied on
 
 
@@ -68,7 +81,11 @@ def read(folder: Path | str, out: Path | str | None = None) -> dict[str, Any] | 
     if place is None:
         return None
     record = store.read_sealed(place)
-    return record if record["checksum_of_record"] == document["checksum"] else None
+    if record.get("checksum_of_record") != document["checksum"]:
+        return None
+    if wrong := schema.fault(record, RECORD):
+        raise store.StoreError(f"{str(place)!r} is no record of replication: {wrong}; run superscope replicate again")
+    return record
 
 
 def sentence(record: Mapping[str, Any]) -> str:

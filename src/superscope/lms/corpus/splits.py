@@ -289,7 +289,11 @@ def digest(name: str) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """corpus.json of a built corpus; CorpusError that says how to build one."""
     try:
-        return dict(store.read_json(folder / "corpus.json"))
+        found = store.read_json(folder / "corpus.json")
+        files = found.get("files") if isinstance(found, dict) else None
+        if not isinstance(files, dict) or not all(isinstance(files.get(s), dict) and "sha256" in files[s] for s in SPLITS):
+            raise store.StoreError("its corpus.json does not name the files of the splits")
+        return dict(found)
     except store.StoreError as error:
         raise CorpusError(
             f"{folder} holds no corpus ({error}); make one with: superscope corpus build --out {folder}"
