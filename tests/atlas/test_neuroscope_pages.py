@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,3 +397,20 @@ def test_what_can_be_used_has_a_name(browser, site, page):
     assert browser.ask(
         "[...document.querySelectorAll('.scroll-x')].every((one) => one.tabIndex === 0 && one.getAttribute('aria-label'))"
     )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("page", [f"neuroscope-{NAME}.html", f"neuroscope-{NAME}-unit.html"])
+def test_axe_finds_nothing(browser, site, page, width, scheme):
+    axe = importlib.util.find_spec("axe_core_python")
+    if axe is None or axe.origin is None:
+        pytest.skip("axe-core-python is not installed")
+    browser.visit("about:blank")
+    browser.visit((site / page).as_uri(), width=width, scheme=scheme)
+    type_text(browser, TYPED)
+    ready(browser, "document.querySelectorAll('#tokens button').length")
+    browser.ask("document.querySelectorAll('#tokens button')[1].click()")
+    browser.ask(f"(0, eval)({json.dumps((Path(axe.origin).parent / 'axe.min.js').read_text(encoding='utf-8'))})")
+    run = 'axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] })'
+    assert browser.ask(f"{run}.then((found) => found.violations.map((one) => [one.id, one.nodes[0].target.join(' ')]))") == []

@@ -381,6 +381,18 @@ async function showUnit() {
     make("ol", { class: "examples" }, ...examples.map((one) => example(one, unit, words)))]));
   byId("state").hidden = true;
   byId("unit").hidden = false;
+  reachable();
+}
+
+function reachable() { // a column that scrolls sideways can be scrolled by keyboard
+  article.querySelectorAll(".columns section").forEach((column) => {
+    const named = { tabindex: "0", role: "region", "aria-label": column.querySelector("h2").textContent };
+    const wide = column.scrollWidth > column.clientWidth;
+    for (const [name, value] of Object.entries(named)) {
+      if (wide) column.setAttribute(name, value);
+      else column.removeAttribute(name);
+    }
+  });
 }
 
 function setUpUnit() {
@@ -411,6 +423,7 @@ function setUpUnit() {
     if (event.key === "ArrowRight") byId("after").click();
   });
   addEventListener("hashchange", showUnit);
+  addEventListener("resize", reachable);
   return showUnit();
 }
 
