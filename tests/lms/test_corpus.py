@@ -171,7 +171,7 @@ def test_cached_tokens_are_checked_to_the_bit(tmp_path, tokenizer):
 
 
 def test_cached_tokens_may_leave_out_kinds_of_segments(tmp_path, tokenizer):
-    corpus.build(tmp_path / "out", tmp_path / "cache", [own_text(tmp_path)])
+    corpus.build(tmp_path / "out", tmp_path / "cache", [own_text(tmp_path)], drills=True)
     every, some = (corpus.cached_tokens(tmp_path / "out", tokenizer, without=kinds) for kinds in ((), ("ioi", "repeat")))
     split = corpus.load(tmp_path / "out", tokenizer, "train")
     left_out = np.isin(split.segment, [SEGMENTS.index("ioi"), SEGMENTS.index("repeat")])

@@ -100,7 +100,7 @@ def corpus(args: Corpus) -> int:
     from superscope.lms import corpus as texts
 
     if args.action == "build":
-        manifest: dict[str, Any] = texts.build(args.out, args.cache, args.source, _say)
+        manifest: dict[str, Any] = texts.build(args.out, args.cache, args.source, _say, args.drills or None)
         for name, facts in manifest["files"].items():
             print(f"{name}: {facts['documents']} documents, {facts['bytes'] / 1e6:.1f} MB in {len(facts['genres'])} genres")
         missing = [row["name"] for row in manifest["sources"] if "missing" in row]

@@ -209,7 +209,10 @@ class Corpus:
     cache: Path = machine.home() / ".cache" / "superscope" / "sources"
     """where downloaded packages are kept"""
     source: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="from")] = ()
-    """your own text instead: PATH:genre (a folder or a UTF-8 file) or hf:DATASET:genre; may be given several times"""
+    """your own text instead: PATH:genre (a folder, a text file, or jsonl, csv or parquet with a column "text", another
+    one as PATH#column:genre) or hf:DATASET:genre; may be given several times"""
+    drills: bool = False
+    """add generated drills (arithmetic, months, names) to your own text; the standard corpus always has them"""
 
 
 @dataclass

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from superscope.errors import SettingError, folder
+from superscope.errors import SettingError, choice, folder
 from superscope.sweep import execute
+from superscope.sweep import search as globally
 from superscope.sweep.archive import stored, wanted_spec
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
@@ -44,6 +45,7 @@ class Sweep(Grid):
         store: str | Path | None = None,
         progress: bool = False,
         device: str = "cpu",
+        search: str = "starts",
     ) -> SweepRun:
         """Train every network of the grid.
 
@@ -56,11 +58,16 @@ class Sweep(Grid):
             stays (in "steps=N").
         progress: show a bar with ETA.
         device: "cpu" or "cuda" (torch engine only).
+        search: "starts" trains from the sweep's own starts. "global" looks for the lowest minimum: several rounds of starts of
+            other sizes, from theory, and hops from the best; the run holds the best network of every grid point and seed.
         """
         recipe = Recipe.fast() if recipe is None else recipe
         place = None if store is None else folder("store", store)
         options = {"engine": engine, "executor": executor, "workers": workers, "progress": progress, "device": device}
         execute.check_options(recipe, **options)
+        choice("search", search, globally.SEARCHES)
+        if search == "global":
+            return globally.search(self, recipe, place, options)
         if self.recipe_axes:
             return self._over_recipes(recipe, place, options)
         return self._train(recipe, place, options)

@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from superscope import store
+from superscope.errors import folder
 from superscope.lms.corpus import generated, sources
+from superscope.lms.corpus import own as own_text
 from superscope.lms.corpus.generated import Document
-from superscope.lms.corpus.splits import SPLITS, CorpusError, write_documents
+from superscope.lms.corpus.own import CorpusError
+from superscope.lms.corpus.splits import SPLITS, write_documents
 
 _HELD_OUT = 0.03  # share of documents in each of validation and test
 _LONGEST = 24_000  # characters; longer works are cut into pieces at blank lines
 _SHORTEST = 200
 _PARAGRAPH = 160  # a paragraph at least this long is kept once in the whole corpus
 _GENERATED = 0.08  # share of generated text
+_PIECES = 40  # pieces that the user's own text is cut into at least, where it is long enough
+_SHORT_PIECE = 1000
+_LEAST = 3000  # characters of own text below which no split is worth having
+_ROW = 3000  # characters that make a row of tokens for most models
 _FEW_WORKS = 60  # a source with fewer works is split by piece, so that every split has some of it
 
 
@@ -28,15 +35,21 @@ def build(
     cache: Path | str,
     own: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    drills: bool | None = None,
 ) -> dict[str, Any]:
     """Collect, de-duplicate, split and write a corpus; returns its manifest.
 
-    own: the user's text instead of the standard sources, each ``PATH:genre`` (a folder or a UTF-8 text file) or the name of
-    a Hugging Face dataset with ``hf:NAME:genre``. A source that cannot be had is named in the manifest with what it means,
-    never skipped silently.
+    own: the user's text instead of the standard sources, each ``PATH:genre`` (a folder, a text file, or a table with a text
+    column, which ``PATH#column:genre`` names) or the name of a Hugging Face dataset with ``hf:NAME:genre``. Every one is in
+    all splits, or it is refused as too short. A source that cannot be had is named in the manifest with what it means, never
+    skipped silently.
+    drills: add generated text (arithmetic, lists, names); by default to the standard sources and not to one's own text.
     """
-    out, cache = Path(out), Path(cache)
+    out, cache = folder("out", out), folder("cache", cache)
+    if isinstance(own, str) or not all(isinstance(text, str) for text in own):
+        raise CorpusError(f"own={own!r}: give a list of PATH:genre")
     collected: list[Document] = []
+    parts: list[list[Document]] = []  # by source
     report: list[dict[str, Any]] = []
     seen = _Seen()
     every = [own_source(text) for text in own] if own else list(sources.SOURCES)
@@ -49,8 +62,13 @@ def build(
             report.append({"name": source.name, "genre": source.genre, "missing": str(error) or "its files are not there"})
             say(f"skipped {source.name}: {error}. The genre {source.genre!r} is smaller or absent.")
             continue
-        documents = [d for work, text in works for d in _pieces(source, work, seen.fresh(text))]
+        fresh = [(work, seen.fresh(text)) for work, text in works]
+        longest = _LONGEST
+        if own:  # short text in short pieces, so that every split gets some
+            longest = int(min(_LONGEST, max(_SHORT_PIECE, sum(len(text) for _, text in fresh) / _PIECES)))
+        documents = [d for work, text in fresh for d in _pieces(source, work, text, longest)]
         collected += documents
+        parts.append(documents)
         size = sum(len(d.text.encode()) for d in documents)
         report.append(
             {
@@ -61,14 +79,23 @@ def build(
         say(f"{source.name}: {len(documents)} documents, {size / 1e6:.1f} MB")
     if not collected:
         raise CorpusError("the corpus is empty: no source gave any text")
-    characters = sum(len(d.text) for d in collected)
-    collected += list(generated.documents(int(characters * _GENERATED)))
     splits: dict[str, list[Document]] = {name: [] for name in SPLITS}
+    if own:
+        for source, mine in zip(every, parts, strict=True):
+            for name, part in _own_splits(source.name, mine).items():
+                splits[name] += part
+        collected, written = [], collected
+    else:
+        written = collected
+    if drills or (drills is None and not own):
+        collected = collected + list(generated.documents(int(sum(len(d.text) for d in written) * _GENERATED)))
     counts = Counter(source for source, _ in {(d.source, d.work.partition("#")[0]) for d in collected})
     held_out = {source.name for source in every if source.held_out}
     for one in sorted(collected, key=_key):
         unit = one.work if counts[one.source] < _FEW_WORKS else one.work.partition("#")[0]
         splits[_split_of(one.source, unit, one.source in held_out)].append(one)
+    if own:
+        splits = {name: sorted(documents, key=_key) for name, documents in splits.items()}
     files = {}
     for name, documents in splits.items():
         digest = write_documents(out / f"{name}.jsonl.gz", documents)
@@ -87,29 +114,14 @@ def build(
 
 
 def own_source(text: str) -> sources.Source:
-    """``PATH:genre`` or ``hf:NAME:genre`` as a source; CorpusError says what is wrong with it."""
-    place, _, genre = text.rpartition(":")
-    if not place or not re.fullmatch(r"\w[\w-]*", genre):
-        raise CorpusError(f"{text!r}: name a folder or file and its genre as PATH:genre, such as ./novels:novel")
-    if place.startswith("hf:"):
-        return sources.Source(place, genre, "stdlib", (), "see the dataset", False, lambda _: _hugging_face(place[3:]), 1e9)
-    path = Path(place).expanduser()
-    if not path.exists():
-        raise CorpusError(f"{place!r} does not exist (from {text!r})")
-
-    def read(_: Path) -> Iterator[tuple[str, str]]:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        if not files:
-            raise CorpusError(f"{place!r} holds no file")
-        for file in files:
-            try:
-                yield file.relative_to(path).as_posix() if path.is_dir() else file.name, file.read_bytes().decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise CorpusError(
-                    f"{file} is not UTF-8 text (byte {error.start}): convert it (iconv -f LATIN1 -t UTF-8) or leave it out"
-                ) from None
-
-    return sources.Source(path.name, genre, "stdlib", (), "the user's own", False, read, 1e9)
+    """``PATH:genre``, ``PATH#column:genre`` or ``hf:NAME:genre`` as a source; CorpusError says what is wrong with it."""
+    if text.startswith("hf:"):
+        name, _, genre = text[3:].rpartition(":")
+        if not name or not re.fullmatch(r"\w[\w-]*", genre):
+            raise CorpusError(f"{text!r}: name a Hugging Face dataset and its genre as hf:NAME:genre")
+        return sources.Source(f"hf:{name}", genre, "stdlib", (), "see the dataset", False, lambda _: _hugging_face(name), 1e9)
+    path, column, genre = own_text.split_name(text)
+    return sources.Source(path.name, genre, "stdlib", (), "the user's own", False, lambda _: own_text.read(path, column), 1e9)
 
 
 def _hugging_face(name: str) -> Iterator[tuple[str, str]]:
@@ -159,14 +171,43 @@ class _Seen:
         return "\n\n".join(out)
 
 
-def _pieces(source: sources.Source, work: str, text: str) -> Iterator[Document]:
-    """A work as documents of at most about `_LONGEST` characters, cut at blank lines or, failing that, at lines."""
+def _own_splits(name: str, documents: list[Document]) -> dict[str, list[Document]]:
+    """The user's documents of one source by split: some in each, whole works together where there are many.
+
+    Held out are `_HELD_OUT` of the characters each for validation and test, and more of a short source, so that a model has
+    a row to read.
+    """
+    works = {one.work.partition("#")[0] for one in documents}
+    units: dict[str, list[Document]] = {}
+    for one in documents:
+        units.setdefault(one.work if len(works) < _FEW_WORKS else one.work.partition("#")[0], []).append(one)
+    total = sum(len(one.text) for one in documents)
+    if len(units) < len(SPLITS) or total < _LEAST:
+        raise CorpusError(
+            f"{name} holds {total} characters of text in {len(units)} piece{'s' * (len(units) != 1)}: too little for training, "
+            f"validation and test (at least {_LEAST} characters, in {len(SPLITS)} pieces)"
+        )
+    order = sorted(units, key=lambda unit: hashlib.sha256(f"split\n{name}\n{unit}".encode()).digest())
+    wanted = max(_HELD_OUT * total, min(_ROW, 0.2 * total))
+    out: dict[str, list[Document]] = {"test": [], "validation": [], "train": []}
+    for place, unit in enumerate(order):
+        left = len(order) - place
+        short = [s for s in ("test", "validation") if sum(len(one.text) for one in out[s]) < wanted]
+        empty = [s for s in out if not out[s]]
+        out[empty[0] if left <= len(empty) else short[0] if short else "train"] += units[unit]
+    return out
+
+
+def _pieces(source: sources.Source, work: str, text: str, longest: int = _LONGEST) -> Iterator[Document]:
+    """A work as documents of at most about `longest` characters, cut at blank lines or, failing that, at lines or words."""
     start, number = 0, 0
     text = text.strip("\n")
     while start < len(text):
-        end = min(start + _LONGEST, len(text))
+        end = min(start + longest, len(text))
         if end < len(text):
-            cut = max(text.rfind("\n\n", start + _LONGEST // 2, end), text.rfind("\n", end - 2000, end))
+            near = max(end - 2000, start)
+            cut = max(text.rfind("\n\n", start + longest // 2, end), text.rfind("\n", near, end))
+            cut = cut if cut > start or longest == _LONGEST else text.rfind(" ", near, end)
             end = cut if cut > start else end
         piece = text[start:end].strip("\n")
         if (len(piece) >= _SHORTEST or not number) and piece.strip():

