@@ -32,7 +32,8 @@ def sweep(**over) -> ss.SweepRun:
     "values",
     [
         [0.5, 0.25], (0.5, 0.25), np.array([0.5, 0.25]), np.array([0.5, 0.25], np.float32), torch.tensor([0.5, 0.25]),
-        torch.tensor([0.5, 0.25]).bfloat16(), xr.DataArray([0.5, 0.25]), iter([0.5, 0.25]), [torch.tensor(0.5), np.float64(0.25)],
+        torch.tensor([0.5, 0.25]).bfloat16(), xr.DataArray([0.5, 0.25]), iter([0.5, 0.25]),
+        [torch.tensor(0.5), np.float64(0.25)],
     ],
     ids=lambda v: type(v).__name__,
 )  # fmt: skip
@@ -48,9 +49,7 @@ def test_a_vector_of_an_axis_can_be_selected_by_itself() -> None:
     run = sweep(importance=pairs)
     for pair in (pairs[1], list(pairs[1]), np.array(pairs[1]), torch.tensor(pairs[1])):
         assert float(run.sel(importance=pair).loss.squeeze()) == float(run.loss[1].squeeze())
-    assert sweep(importance=np.array(pairs)).loss.equals(run.loss) or np.array_equal(
-        sweep(importance=np.array(pairs)).loss, run.loss
-    )
+    assert np.array_equal(sweep(importance=np.array(pairs)).loss, run.loss)
 
 
 def test_the_nearest_label_stands_for_a_number_within_the_axis() -> None:
@@ -100,15 +99,16 @@ def test_language_models_read_text_and_ids_of_any_kind() -> None:
         if bad != "":
             with pytest.raises(ss.lms.ModelError):
                 model.logits(bad)
-    with pytest.raises(ss.lms.ModelError, match="blocks.0.hook_reid"):
+    with pytest.raises(ss.lms.ModelError, match="hook_reid"):
         model.activations(text, ["blocks.0.hook_reid"])
 
 
 # ----------------------------------------------------------------------------------------------------------- machines
 
-SMALL = (
-    "import superscope as ss; print(float(ss.Sweep(ss.Bottleneck(2, 1), ss.SparseFeatures(2)).train(ss.Recipe(steps=3)).loss))"
-)
+SMALL = """
+import superscope as ss
+print(ss.Sweep(ss.Bottleneck(2, 1), ss.SparseFeatures(2)).train(ss.Recipe(steps=3)).loss.item())
+"""
 
 
 def python(*words: str, **settings: str | None) -> subprocess.CompletedProcess[str]:
@@ -117,6 +117,7 @@ def python(*words: str, **settings: str | None) -> subprocess.CompletedProcess[s
         [sys.executable, *words],
         capture_output=True,
         text=True,
+        encoding="latin-1",
         check=False,
         env={k: v for k, v in given.items() if v is not None},
     )

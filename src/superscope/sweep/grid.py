@@ -265,9 +265,9 @@ def parameter_shapes(toy: TwoLayer | ModuleToy) -> dict[str, tuple[int, ...]]:
 def _values(name: Any, values: Any) -> list[Any]:
     """The values of an axis as a list of plain Python values (arrays and tensors as their numbers)."""
     values = values.values if hasattr(values, "dims") else values
-    if hasattr(values, "tolist") and getattr(values, "ndim", 0):
+    if hasattr(values, "tolist") and np.ndim(values):
         return list(values.tolist())
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or not int(getattr(values, "ndim", 1)):
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or hasattr(values, "tolist"):
         raise SettingError(f"sweep axis {name!r}: {values!r} is one value; give several, such as [{values!r}]")
     return [v.tolist() if hasattr(v, "tolist") else v for v in values]
 
