@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -65,10 +66,14 @@ def recipe_of(steps):
 CONSTANT = [(5, 2, 0.3, 1.0), (4, 2, 0.5, 0.8), (6, 3, 0.2, 1.0), (3, 2, 1.0, 0.5)]
 
 
+@pytest.mark.parametrize(("steps", "close"), [(30, 2e-6), (300, 2e-4)])
 @pytest.mark.parametrize(("n", "m", "density", "decay"), CONSTANT)
-def test_constant_values_give_the_weights_of_a_sweep(page, n, m, density, decay):
-    """With constant values and enough points the engine, too, visits every subset: no sampling is left, only rounding."""
-    start, steps = start_of(n, m), 300
+def test_constant_values_give_the_weights_of_a_sweep(page, n, m, density, decay, steps, close):
+    """With constant values and enough points the engine, too, visits every subset: no sampling is left, only rounding.
+
+    On the way, where every setting of the optimiser shows, and at the end.
+    """
+    start = start_of(n, m)
     inputs = playground.inputs(n, density, decay, "one")
     sweep = ss.Sweep(ss.Bottleneck(n_features=n, n_hidden=m), inputs, seeds=1, init={"W": start})
     recipe = ss.Recipe(points=4096, steps=steps)
@@ -81,16 +86,21 @@ def test_constant_values_give_the_weights_of_a_sweep(page, n, m, density, decay)
         for (let k = 0; k < {steps}; k += 1) network.step(points);
         return [Array.from(network.W), Array.from(network.b), network.loss(points), points.weight.length];
     }})()""")
-    np.testing.assert_allclose(np.reshape(found[0], (m, n)), run.W[0].values, atol=2e-4)
-    np.testing.assert_allclose(found[1], run.data["b_out"][0].values, atol=2e-4)
-    assert found[2] == pytest.approx(float(run.loss[0]), rel=1e-5)
+    np.testing.assert_allclose(np.reshape(found[0], (m, n)), run.W[0].values, atol=close)
+    np.testing.assert_allclose(found[1], run.data["b_out"][0].values, atol=close)
+    W, b = run.W[0].values.astype(float), run.data["b_out"][0].values.astype(float)
+    x = np.array(list(itertools.product([0, 1], repeat=n)))
+    y = np.maximum(x @ W.T @ W + b, 0)
+    mass = np.where(x > 0, density, 1 - density).prod(axis=1)
+    assert found[2] == pytest.approx(float(mass @ ((y - x) ** 2 @ inputs.importances)), rel=1e-5)
+    assert found[2] == pytest.approx(float(run.loss[0]), rel=3e-5, abs=1e-6)  # the engine's loss is a sum in float32
     assert found[3] == 2**n if density < 1 else 1
 
 
 @pytest.mark.parametrize(("values", "decay"), [("uniform", 1.0), ("high", 0.8)])
 def test_the_engines_points_give_the_weights_of_a_sweep(page, values, decay):
     """Random values: the points that the sweep drew are handed to the page."""
-    n, m, steps, density = 5, 2, 200, 0.1
+    n, m, steps, density = 5, 2, 40, 0.1
     start = start_of(n, m, 1)
     inputs = playground.inputs(n, density, decay, values)
     sweep = ss.Sweep(ss.Bottleneck(n_features=n, n_hidden=m), inputs, seeds=1, init={"W": start})
@@ -107,7 +117,7 @@ def test_the_engines_points_give_the_weights_of_a_sweep(page, values, decay):
         const held = {{ x: {json.dumps(np.round(held[0], 8).ravel().tolist())}, weight: {(mass).tolist()} }};
         return [Array.from(network.W), network.loss(held)];
     }})()""")
-    np.testing.assert_allclose(np.reshape(found[0], (m, n)), run.W[0].values, atol=2e-4)
+    np.testing.assert_allclose(np.reshape(found[0], (m, n)), run.W[0].values, atol=5e-6)
     assert found[1] == pytest.approx(float(run.loss[0]), rel=0.02)  # one of the engine's eight evaluation sets
     params = {"W": run.W[0].values, "b": run.data["b_out"][0].values}
     y = np.maximum(held[0] @ params["W"].T @ params["W"] + params["b"], 0)
