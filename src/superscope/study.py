@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import platform
+import re
 import sys
 import types
 import typing
@@ -32,6 +34,7 @@ __all__ = ["Figure", "Findings", "Gate", "Lab", "Study"]
 
 PRESETS = ("quick", "standard", "full")
 EXECUTORS = ("local", "ray")
+_CHANCE = re.compile("densit|dense|sparse|rare|rates|share|dropout")  # names of config fields that hold probabilities
 _RUN_ARGUMENTS = {"preset", "seed", "out", "executor", "lab", "workers", "quiet", "fresh"}
 
 
@@ -110,6 +113,8 @@ class Study:
                     f"study {self.problem} has no config field {name!r}; nearest is {near[0]!r} (fields: {', '.join(hints)})"
                 )
         checked = {name: _checked(name, value, hints[name]) for name, value in overrides.items()}
+        for name, value in checked.items():
+            _within(name, value, [getattr(one, name) for one in self.presets.values()])
         config = dataclasses.replace(self.presets[preset], **checked)
         self._enough(config)
         return config
@@ -242,6 +247,30 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     except TypeError:
         shown = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint)
         raise KindError(f"config field {name!r} must be {shown}, not {value!r}") from None
+
+
+def _within(name: str, value: Any, usual: list[Any]) -> None:
+    """Refuse numbers that no preset comes near: counts below 1, negative or infinite ones, probabilities above 1, nothing."""
+    known = [number for one in usual for number in _numbers(one)]
+    if not known:
+        return
+    given = _numbers(value)
+    if not given and all(_numbers(one) for one in usual):
+        raise SettingError(f"config field {name}={value!r}: give at least one number")
+    chance = bool(_CHANCE.search(name)) and max(known) <= 1
+    for number in given:
+        least = min(0.0, *known) if isinstance(number, float) or name.endswith("steps") else min(1, *known)
+        most = 1.0 if chance and isinstance(number, float) else math.inf
+        if not (least <= number <= most) or (math.isinf(number) and math.inf not in known):
+            span = f"between {least:g} and 1" if most == 1.0 else f">= {least:g} and finite"
+            raise SettingError(f"config field {name}={value!r}: must be {span}")
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """The numbers in a value of a config field, however it is nested."""
+    if isinstance(value, (tuple, list)):
+        return [number for part in value for number in _numbers(part)]
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import superscope as ss
 from superscope.store import StoreError
@@ -316,3 +317,23 @@ def test_spec_is_stored_in_plain_json(tmp_path: Path) -> None:
     found = json.loads((store / "superscope.json").read_text())
     assert found["spec"]["toy"]["type"] == "Bottleneck"
     assert found["recipe"]["steps"] == 60
+
+
+def test_functions_of_one_name_are_told_apart() -> None:
+    def net(scale):
+        class Net(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.w = torch.nn.Parameter(torch.ones(5))
+
+            def forward(self, x):
+                return scale(x * self.w)
+
+        return Net()
+
+    inputs, recipe = ss.SparseFeatures(5), ss.Recipe(steps=3)
+    scales = [lambda x: x, lambda x: 2 * x]
+    run = ss.Sweep(ss.ModuleToy(net, {"scale": scales[0]}), inputs, over={"scale": scales}).train(recipe)
+    for place, scale in enumerate(scales):
+        alone = ss.Sweep(ss.ModuleToy(net, {"scale": scale}), inputs).train(recipe)
+        assert float(run.loss[place].squeeze()) == pytest.approx(float(alone.loss.squeeze()), rel=1e-5)

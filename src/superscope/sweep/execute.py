@@ -42,7 +42,7 @@ def train(
     if sweep.inputs.groups and recipe.sampling == "stratified":
         notes.append("the inputs have groups: plain samples instead of strata")
     check_memory(sweep, recipe, chosen, workers or default_workers(chosen), store is not None)
-    units = blocks(sweep, recipe)
+    units = blocks(sweep, recipe, device)
     archive: MemoryArchive | ZarrArchive
     with held(store):
         archive = ZarrArchive(store, sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)

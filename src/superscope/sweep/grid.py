@@ -52,6 +52,12 @@ class Condition:
         return digest(describe_toy(self.toy))
 
     @functools.cached_property
+    def group_key(self) -> str:
+        """Names what networks must share to be trained together: the code of the toy's functions too, for two of them may
+        have one name (lambdas do)."""
+        return digest([self.toy_key, self.data_key, [fingerprint.of(function) for function in _functions(self.toy)]])
+
+    @functools.cached_property
     def key(self) -> str:
         return digest([self.toy_key, describe(self.inputs)])
 

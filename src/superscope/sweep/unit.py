@@ -20,6 +20,7 @@ from superscope.sweep.recipe import Recipe
 from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
+GPU_NETWORKS = 1 << 14  # in one unit
 UNSHARED_AT_ONCE = 16  # networks that hold their own points in memory at the same time
 LIBRARIES = {"fused": 8 << 20, "torch": 96 << 20}  # what the matrix library takes for itself, on its first large product
 Block = tuple[slice, ...]
@@ -58,9 +59,9 @@ def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tupl
     return "fused", why
 
 
-def blocks(sweep: Grid, recipe: Recipe) -> list[Block]:
-    """The units of a sweep, a function of the spec alone (not of workers), so that any machine resumes any store."""
-    shape, size = sweep.shape, unit_shape(sweep, recipe)
+def blocks(sweep: Grid, recipe: Recipe, device: str = "cpu") -> list[Block]:
+    """The units of a sweep, a function of the spec and the device (not of workers); a store keeps those it was made with."""
+    shape, size = sweep.shape, unit_shape(sweep, recipe, device)
     starts = [range(0, full, step) for full, step in zip(shape, size, strict=True)]
     return [
         tuple(slice(s, min(s + k, full)) for s, k, full in zip(corner, size, shape, strict=True))
@@ -68,19 +69,19 @@ def blocks(sweep: Grid, recipe: Recipe) -> list[Block]:
     ]
 
 
-def unit_shape(sweep: Grid, recipe: Recipe) -> list[int]:
+def unit_shape(sweep: Grid, recipe: Recipe, device: str = "cpu") -> list[int]:
     """How many labels of every axis a unit spans.
 
     Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
-    into pieces of at least 64 networks.
+    into pieces of at least 64 networks. A GPU is busy with thousands of them at once: it gets as many as fit.
     """
     total = math.prod(sweep.shape)
     room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
-    target = min(max(total // 16, 16), 1024, room)
+    target = min(max(total // 16, 16), 1024, room) if device == "cpu" else min(total, GPU_NETWORKS)
     size = list(sweep.shape)
     conditions = len(sweep.over or {})
     for axis in range(len(size)):
-        enough = target if axis < conditions else min(max(target, 64), room)
+        enough = target if axis < conditions or device != "cpu" else min(max(target, 64), room)
         while math.prod(size) > enough and size[axis] > 1:
             size[axis] = -(-size[axis] // 2)
     return size
@@ -165,10 +166,10 @@ def train_unit(
 ) -> Arrays:
     """Train the networks of a block: arrays (block shape, parameter shape); smaller shapes are padded with NaN."""
     instances = sweep.instances(block)
-    groups: dict[tuple[str, str, int], list[int]] = {}
+    groups: dict[tuple[str, int], list[int]] = {}
     for position, instance in enumerate(instances):
         share = instance.seed // SEED_BLOCK if recipe.shared else 0
-        key = (instance.condition.toy_key, instance.condition.data_key, share)
+        key = (instance.condition.group_key, share)
         groups.setdefault(key, []).append(position)
     shape = tuple(s.stop - s.start for s in block)
     flat: Arrays = {
@@ -272,8 +273,10 @@ def make_trainer(
     params = {name: np.stack([p[name] for p in start]) for name in start[0]}
     if engine == "fused":
         return fused.FusedTrainer(toy, params, importance, recipe)
-    from superscope.sweep.engines.torch_engine import TorchTrainer
-
+    if device.startswith("cuda"):
+        from superscope.sweep.engines.captured import CapturedTrainer as TorchTrainer
+    else:
+        from superscope.sweep.engines.torch_engine import TorchTrainer
     return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
 
 

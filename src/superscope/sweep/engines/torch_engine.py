@@ -57,6 +57,7 @@ class TorchTrainer:
     """
 
     name = "torch"
+    chunk_floats, chunk, large_chunk = CHUNK_FLOATS, CHUNK, LARGE_CHUNK
 
     def __init__(
         self,
@@ -71,8 +72,8 @@ class TorchTrainer:
         self.toy, self.recipe, self.count, self.device = toy, recipe, len(importance), device
         self._kinds = toy.effective_activations
         self._sharp = 1.0 if np.isinf(toy.sharpness) else float(toy.sharpness)
-        most = min(max(CHUNK, 1 << (lanes - 1).bit_length()), LARGE_CHUNK)
-        self._size = max(1, min(most, CHUNK_FLOATS // (recipe.points_for(toy.n_features) * toy.n_outputs)))
+        most = min(max(self.chunk, 1 << (lanes - 1).bit_length()), self.large_chunk)
+        self._size = max(1, min(most, self.chunk_floats // (recipe.points_for(toy.n_features) * toy.n_outputs)))
         self._place = places(range(self.count) if slots is None else slots, self._size)
         self._chunks = max(chunk for chunk, _ in self._place) + 1
         # Tied weights are stored once, as W (hidden, feature).
