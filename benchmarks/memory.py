@@ -35,12 +35,32 @@ sweep.train(recipe, engine="{engine}", workers={workers})
 print(json.dumps([before, predicted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 """
 
+SCAN = """
+import json, resource
+import torch
+from superscope import lms, machine
+from superscope.lms import corpus
+from superscope.lms.model import activations as acts, consumers
+model = lms.load("gelu-1l-mini")
+split = corpus.sample(model.tokenizer)
+rows = split.rows(model.n_ctx, 192)
+units = acts.neurons(model)
+made = {"moments": consumers.Moments()}
+acts.scan(model, split.rows(model.n_ctx, 2), units, {"moments": consumers.Moments()}, batch_rows=1)
+before = machine.memory_used()
+predicted = acts.estimate_bytes(model, model.n_ctx, 64, model.d_mlp)
+acts.scan(model, rows, units, made, batch_rows=64)
+print(json.dumps([before, predicted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+
 
 def main() -> None:
     print(f"{'work':28s} {'before':>8s} {'predicted':>10s} {'real':>8s} {'whole':>6s} {'added':>6s}")
+    codes = {"scan of 192 rows, gelu-1l": SCAN}
     for name, (toy, inputs, grid, recipe, workers) in SWEEPS.items():
         engine = "torch" if "torch" in name else "fused"
-        code = SWEEP.format(toy=toy, inputs=inputs, grid=grid, recipe=recipe, workers=workers, engine=engine)
+        codes[name] = SWEEP.format(toy=toy, inputs=inputs, grid=grid, recipe=recipe, workers=workers, engine=engine)
+    for name, code in codes.items():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name:28s} {done.stderr.strip().splitlines()[-1]}")

@@ -302,9 +302,9 @@ def test_memory_is_estimated_before_starting(monkeypatch: pytest.MonkeyPatch) ->
     big = ss.Sweep(ss.Bottleneck(400, 30), ss.SparseFeatures(400), over={"density": ss.logspace(1, 0.001, 20)}, seeds=1)
     assert unit.estimate_bytes(big, ss.Recipe.fast(), "torch", 1, True) < 2 << 30
     one, four = (unit.estimate_bytes(many(), QUICK, "fused", k, True) for k in (1, 4))
-    assert 3 < four / one < 4
-    monkeypatch.setattr(execute.machine, "memory_free", lambda: 2 * one)
-    with pytest.raises(MemoryError, match=r"workers=1 fits"):
+    assert one < four < 4 * one
+    monkeypatch.setattr(execute.machine, "memory_free", lambda: (one + four) // 2)
+    with pytest.raises(MemoryError, match=r"workers=[123] fits"):
         many().train(QUICK, engine="fused", workers=4)
     monkeypatch.setattr(execute.machine, "memory_free", lambda: 1 << 10)
     with pytest.raises(MemoryError, match="use a smaller toy or grid"):

@@ -27,7 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from superscope import machine
 from superscope import store as disk
+from superscope.errors import TooLargeError
 from superscope.lms.corpus.splits import CorpusError, Rows
 from superscope.lms.model.consumers import (
     Batch,
@@ -146,6 +148,12 @@ def scan(
         with torch.inference_mode():
             width = sum(value.shape[-1] for value in _read(plan, tokens[:1, :2]).values())
         batch_rows = int(np.clip(_VALUES // (tokens.shape[1] * width), 1, 64))
+        need, have = estimate_bytes(model, tokens.shape[1], batch_rows, width), machine.memory_free()
+        if have is not None and need > have:
+            raise TooLargeError(
+                f"reading {width} units of {model.name} takes about {need / 2**30:.1f} GB beside the model and "
+                f"{have / 2**30:.1f} GB are free: read fewer units at a time"
+            )
     saved = _Checkpoint(store, model, named, rows, consumers, batch_rows) if store is not None else None
     done = saved.load(consumers) if saved else 0
     last = time.monotonic()
@@ -165,6 +173,17 @@ def scan(
                 saved.save(consumers, done)
                 last = time.monotonic()
     return {name: consumer.result() for name, consumer in consumers.items()}
+
+
+def estimate_bytes(model: LanguageModel, n_ctx: int, batch_rows: int, width: int) -> int:
+    """Bytes that a scan adds to the process at its peak: what one batch makes of a layer, and what is read from it, flat and
+    as consumers copy it. Their own states come on top.
+    """
+    shape = model.hooked.cfg
+    tokens = batch_rows * n_ctx
+    heads = int(shape.n_heads) * (4 * int(shape.d_head) + 3 * n_ctx)
+    layer = 8 * model.d_model + heads + 4 * model.d_mlp
+    return 4 * tokens * (layer + 4 * width) + (64 << 20)  # the last: the matrix library's own
 
 
 def _named(units: Units | str | Mapping[str, Units | str]) -> dict[str, Units]:
