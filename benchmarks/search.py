@@ -36,9 +36,8 @@ def main() -> None:
         best = min(row["loss"], least)
         within = [np.mean(losses <= 1.01 * best) for losses in (found, plain)]
         print(
-            f"| {row['name']} | {row['loss']:.5g} | {within[0]:.0%} | {found.max() / best:.4f} | {seconds:.2f} | {within[1]:.0%} "
-            f""
-            f"| {least:.5g} |",
+            f"| {row['name']} | {row['loss']:.5g} | {within[0]:.0%} | {found.max() / best:.4f} | {seconds:.2f} "
+            f"| {within[1]:.0%} | {least:.5g} |",
             flush=True,
         )
 

@@ -273,11 +273,11 @@ def make_trainer(
     params = {name: np.stack([p[name] for p in start]) for name in start[0]}
     if engine == "fused":
         return fused.FusedTrainer(toy, params, importance, recipe)
-    if device.startswith("cuda"):
-        from superscope.sweep.engines.captured import CapturedTrainer as TorchTrainer
-    else:
-        from superscope.sweep.engines.torch_engine import TorchTrainer
-    return TorchTrainer(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
+    from superscope.sweep.engines.captured import CapturedTrainer
+    from superscope.sweep.engines.torch_engine import TorchTrainer
+
+    kind = CapturedTrainer if device.startswith("cuda") else TorchTrainer
+    return kind(toy, params, importance, recipe, [i.number for i in group], group[0].lanes, device)
 
 
 def started(params: dict[str, np.ndarray], instance: Instance) -> dict[str, np.ndarray]:

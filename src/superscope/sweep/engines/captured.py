@@ -26,6 +26,8 @@ class CapturedTrainer(TorchTrainer):
     """
 
     chunk_floats, chunk, large_chunk = 1 << 28, 16, 1 << 14
+    _x: torch.Tensor = torch.empty(0)
+    _graph: torch.cuda.CUDAGraph | None = None
 
     def run(self, block: PointBlock) -> None:
         """One step of the optimiser for every step of the block. Points or masks of each network's own: uncaptured."""
@@ -43,7 +45,7 @@ class CapturedTrainer(TorchTrainer):
 
     def _load(self, block: PointBlock) -> None:
         """Put a block where the step reads it; memory is kept from block to block, as a captured graph has fixed addresses."""
-        if not hasattr(self, "_x") or self._x.shape[1:] != block.x.shape[1:] or len(self._x) < block.steps:
+        if self._x.shape[1:] != block.x.shape[1:] or len(self._x) < block.steps:
             self._x, self._target = (
                 torch.empty(array.shape, dtype=torch.float32, device=self.device) for array in (block.x, block.target)
             )
@@ -51,7 +53,7 @@ class CapturedTrainer(TorchTrainer):
             self._start = torch.zeros(1, dtype=torch.int64, device=self.device)
             self._weight = torch.empty(block.weight.shape, dtype=torch.float32, device=self.device)
             self._rates = torch.tensor(self._schedule, dtype=torch.float32, device=self.device)
-            self._graph: torch.cuda.CUDAGraph | None = None
+            self._graph = None
         for mine, array in ((self._x, block.x), (self._target, block.target)):
             mine[: block.steps].copy_(torch.tensor(array))
         self._weight.copy_(torch.from_numpy(block.weight))
