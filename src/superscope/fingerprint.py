@@ -114,12 +114,12 @@ def _function(function: types.FunctionType, state: Any, seen: set[int]) -> None:
     _code(function.__code__, state)
     _add(function.__defaults__, state, seen)
     _add(function.__kwdefaults__, state, seen)
-    for cell in function.__closure__ or ():
+    names = {name for code in _nested(function.__code__) for name in code.co_names}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            _add(cell.cell_contents, state, seen)
+            _reached(name, cell.cell_contents, names, state, seen)
         except ValueError:  # not filled yet: a function that refers to itself
             continue
-    names = {name for code in _nested(function.__code__) for name in code.co_names}
     for name in sorted(names & set(function.__globals__)):
         _reached(name, function.__globals__[name], names, state, seen)
     for name in sorted(names & set(sys.modules)):  # imported inside the function
