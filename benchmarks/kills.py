@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray  # noqa: F401 - so that no trial spends its time on imports
@@ -107,9 +108,15 @@ def main() -> int:
 
         def peace() -> bool:
             made: list[float] = []
-            make, rename = tempfile.mkdtemp, os.rename
-            tempfile.mkdtemp = lambda *a, **k: (made.append(time.perf_counter()), make(*a, **k))[1]  # type: ignore[assignment]
-            os.rename = lambda a, b: (made.append(time.perf_counter()), rename(a, b))[1]  # type: ignore[assignment]
+
+            def timed(real: Callable[..., Any]) -> Callable[..., Any]:
+                def call(*args: Any, **kwargs: Any) -> Any:
+                    made.append(time.perf_counter())
+                    return real(*args, **kwargs)
+
+                return call
+
+            tempfile.mkdtemp, os.rename = timed(tempfile.mkdtemp), timed(os.rename)  # type: ignore[assignment]
             start = time.perf_counter()
             run = sweep().train(RECIPE, store=Path(place) / "peace.zarr")
             np.savez(reference, **{str(name): value.values for name, value in run.data.data_vars.items()})

@@ -111,6 +111,15 @@ def test_own_text_is_in_every_split_and_nothing_else_is(tmp_path, size) -> None:
     assert sum(held.values()) > 0.98 * size
 
 
+def test_a_short_text_is_in_validation_and_that_is_said(tmp_path) -> None:
+    (tmp_path / "poem.txt").write_text("a line of it, and another\n" * 12)
+    said: list[str] = []
+    corpus.build(tmp_path / "out", tmp_path / "cache", [f"{tmp_path / 'poem.txt'}:verse"], said.append)
+    found = {name: corpus.read_documents(tmp_path / "out" / f"{name}.jsonl.gz") for name in corpus.SPLITS}
+    assert [len(found[name]) for name in corpus.SPLITS] == [0, 1, 0]
+    assert sum("too short for the" in line for line in said) == 2
+
+
 def test_drills_are_added_when_asked_for(tmp_path) -> None:
     (tmp_path / "book.txt").write_text(STORY * 3)
     found = built(tmp_path, f"{tmp_path / 'book.txt'}:novel", drills=True)

@@ -124,7 +124,7 @@ def test_responses_and_recovered():
     np.testing.assert_allclose(measure.responses(W, 0.0, untied), [2, 1, 1])
     np.testing.assert_allclose(measure.responses(W, -2.0, activation=np.tanh), np.tanh([-1, -1, -1.99]))
     np.testing.assert_allclose(measure.responses(W, -2.0, activation="abs"), [1, 1, 1.99])
-    with pytest.raises(ValueError, match="'gelu': expected one of"):
+    with pytest.raises(ValueError, match="activation='gelu' is unknown"):
         measure.responses(W, b, activation="gelu")
 
 

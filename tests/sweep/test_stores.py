@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import superscope as ss
 from superscope import store as files
@@ -72,6 +73,30 @@ def test_more_steps_are_kept_beside_the_old_ones(tmp_path):
     assert equal(long, sweep().train(QUICK.replace(steps=40)))
     before = markers(store)
     assert equal(sweep().train(QUICK, store=store), short)
+    assert markers(store) == before
+
+
+def test_an_edited_function_is_trained_anew_beside_the_old_one(tmp_path):
+    def cell(relu: bool) -> ss.Sweep:
+        class Net(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.w = torch.nn.Parameter(torch.randn(2, 5) * 0.3)
+
+            def forward(self, x):
+                y = x @ self.w.T @ self.w
+                return torch.relu(y) if relu else y
+
+        return ss.Sweep(ss.ModuleToy(Net), ss.SparseFeatures(5), seeds=2)
+
+    store = tmp_path / "s"
+    old = cell(True).train(QUICK, store=store)
+    before = markers(store)
+    new = cell(False).train(QUICK, store=store)
+    assert equal(new, cell(False).train(QUICK))
+    assert not equal(new, old)
+    assert any("is not what it was" in note for note in new.notes)
+    assert equal(cell(True).train(QUICK, store=store), old)
     assert markers(store) == before
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from superscope.errors import SettingError, choice, folder
+from superscope.store import digest
 from superscope.sweep import execute
 from superscope.sweep import search as globally
 from superscope.sweep.archive import stored, wanted_spec
@@ -55,7 +56,7 @@ class Sweep(Grid):
         store: folder of a Zarr store. Finished units are kept there and never trained twice, also after kill -9; a second
             process on the same store waits for the first. A store grows: with more seeds only the new ones are trained (they
             are kept in its subfolder "more"); with other steps the longer training is kept beside the stored one, which
-            stays (in "steps=N").
+            stays (in "steps=N"), and so with edited functions (in "code=DIGEST").
         progress: show a bar with ETA.
         device: "cpu" or "cuda" (torch engine only).
         search: "starts" trains from the sweep's own starts. "global" looks for the lowest minimum: several rounds of starts of
@@ -81,6 +82,12 @@ class Sweep(Grid):
         wanted = wanted_spec(self, recipe, "")
         if {**found["recipe"], "steps": recipe.steps} == wanted["recipe"] != found["recipe"]:
             return self._train(recipe, store / f"steps={recipe.steps}", options)
+        if {**found["spec"], "code": wanted["spec"].get("code")} == wanted["spec"] != found["spec"] and "code" in wanted[
+            "spec"
+        ]:
+            run = self._train(recipe, store / f"code={digest(wanted['spec']['code'])[:10]}", options)
+            run.notes.append("the code of the sweep's functions is not what it was: trained anew, the old results are kept")
+            return run
         have, want = found["spec"]["seeds"], self.axes["seed"]
         shared = set(have) & set(want)
         there = self._with_seeds(have) if shared else replace(self, seeds=have, init=None) if store.name == MORE else None

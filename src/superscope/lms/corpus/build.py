@@ -25,7 +25,7 @@ _PARAGRAPH = 160  # a paragraph at least this long is kept once in the whole cor
 _GENERATED = 0.08  # share of generated text
 _PIECES = 40  # pieces that the user's own text is cut into at least, where it is long enough
 _SHORT_PIECE = 1000
-_LEAST = 3000  # characters of own text below which no split is worth having
+_LEAST = 3000  # characters of own text below which all of it is validation
 _ROW = 3000  # characters that make a row of tokens for most models
 _FEW_WORKS = 60  # a source with fewer works is split by piece, so that every split has some of it
 
@@ -41,8 +41,8 @@ def build(
 
     own: the user's text instead of the standard sources, each ``PATH:genre`` (a folder, a text file, or a table with a text
     column, which ``PATH#column:genre`` names) or the name of a Hugging Face dataset with ``hf:NAME:genre``. Every one is in
-    all splits, or it is refused as too short. A source that cannot be had is named in the manifest with what it means, never
-    skipped silently.
+    all splits, or in validation alone when it is short. A source that cannot be had is named in the manifest with what it
+    means, never skipped silently.
     drills: add generated text (arithmetic, lists, names); by default to the standard sources and not to one's own text.
     """
     out, cache = folder("out", out), folder("cache", cache)
@@ -96,6 +96,8 @@ def build(
         splits[_split_of(one.source, unit, one.source in held_out)].append(one)
     if own:
         splits = {name: sorted(documents, key=_key) for name, documents in splits.items()}
+        for name in [name for name, documents in splits.items() if not documents]:
+            say(f"the text is too short for the {name} split: all of it is in validation, which the neuroscope reads")
     files = {}
     for name, documents in splits.items():
         digest = write_documents(out / f"{name}.jsonl.gz", documents)
@@ -174,19 +176,18 @@ class _Seen:
 def _own_splits(name: str, documents: list[Document]) -> dict[str, list[Document]]:
     """The user's documents of one source by split: some in each, whole works together where there are many.
 
-    Held out are `_HELD_OUT` of the characters each for validation and test, and more of a short source, so that a model has
-    a row to read.
+    A text too short for that is validation alone: there it is read. Held out are else `_HELD_OUT` of the characters each for
+    validation and test, and more of a short source, so that a model has a row to read.
     """
     works = {one.work.partition("#")[0] for one in documents}
     units: dict[str, list[Document]] = {}
     for one in documents:
         units.setdefault(one.work if len(works) < _FEW_WORKS else one.work.partition("#")[0], []).append(one)
     total = sum(len(one.text) for one in documents)
-    if len(units) < len(SPLITS) or total < _LEAST:
-        raise CorpusError(
-            f"{name} holds {total} characters of text in {len(units)} piece{'s' * (len(units) != 1)}: too little for training, "
-            f"validation and test (at least {_LEAST} characters, in {len(SPLITS)} pieces)"
-        )
+    if total < _SHORTEST:
+        raise CorpusError(f"{name} holds {total} characters of text: too little to read (at least {_SHORTEST})")
+    if len(units) < len(SPLITS) or total < _LEAST:  # enough to look at, not to train on
+        return {"test": [], "validation": documents, "train": []}
     order = sorted(units, key=lambda unit: hashlib.sha256(f"split\n{name}\n{unit}".encode()).digest())
     wanted = max(_HELD_OUT * total, min(_ROW, 0.2 * total))
     out: dict[str, list[Document]] = {"test": [], "validation": [], "train": []}
