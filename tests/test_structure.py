@@ -12,7 +12,7 @@ SOURCES = Path(__file__).parents[1] / "src"
 
 # From the ground up; a room may use its own floor and those below it. One name may stand for several modules of a floor.
 FLOORS = [
-    ("errors", "machine", "store", "checkpoint", "checkout", "fingerprint", "opened", "catalogue"),
+    ("errors", "machine", "store", "checkpoint", "checkout", "cluster", "fingerprint", "opened", "catalogue"),
     ("inputs", "lms", "lms.corpus"),
     ("toys", "lms.model", "lms.shelf"),
     ("sweep", "lms.zoo"),

@@ -11,7 +11,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Lab:
     notes: list[str] = field(default_factory=list, init=False)
     resumed: list[str] = field(default_factory=list, init=False)
     earlier: tuple[float, float] = field(default=(0.0, 0.0), init=False)  # wall and CPU seconds of what was resumed
+    _made_now: set[str] = field(default_factory=set, init=False)  # by tasks elsewhere, in this run
 
     def __fingerprint__(self) -> tuple[int, str]:
         return self.seed, self.preset
@@ -107,17 +108,15 @@ class Lab:
                         self.note(text)
                     return value
         before = len(self.notes)
-        with opened.watch() as used:
-            value = compute()
-        document, files = _packed(key, value)
-        document |= {
-            "notes": self.notes[before:],
-            "code": code,
-            "opened": [[*item, digest] for item, digest in sorted(used.items())],
-        }
-        store.atomic_write_many(path.parent, {**files, path.name: json.dumps(store.seal(document)).encode()})
+        made = _compute(key, compute)
+        self._keep(key, made, self.notes[before:], code)
         self._book(f"unit {key}", start, resumed=False)
-        return _restored(path, json.loads(json.dumps(document)))
+        return _restored(path, json.loads(json.dumps(made.document)))
+
+    def _keep(self, key: str, made: _Made, notes: Sequence[str], code: str) -> None:
+        made.document |= {"notes": list(notes), "code": code, "opened": made.opened}
+        document = json.dumps(store.seal(made.document)).encode()
+        store.atomic_write_many(self.folder / "units", {**made.files, f"{key}.json": document})
 
     def models(
         self,
@@ -146,13 +145,33 @@ class Lab:
                 self.note(f"published model left out: {error}")
         tables = []
         label = getattr(examine, "__name__", "").strip("<>") or f"examine-{fingerprint.of(examine)[:8]}"
+        jobs = {
+            twin: (f"{label}-{Path(twin).name}", functools.partial(_examined, examine, twin, config, self)) for _, twin in work
+        }
+        if self.executor == "ray":
+            self._elsewhere(examine, config, {twin: key for twin, (key, _) in jobs.items()})
         for name, twin in self.progress(work, "models"):
-            made = functools.partial(_examined, examine, twin, config, self)
-            table = self.unit(f"{label}-{Path(twin).name}", made)
+            table = self.unit(*jobs[twin])
             if name == PUBLISHED:
                 table["arm"] = [f"{PUBLISHED} {arm}" for arm in table.arm]
             tables.append(table.assign(model=twin, name=name))
         return pd.concat(tables, ignore_index=True)
+
+    def _elsewhere(self, examine: Callable[..., Any], config: Any, keys: Mapping[str, str]) -> None:
+        """Examine models (twin -> key of its unit) as Ray tasks and keep what they found; `unit` finds it there afterwards."""
+        from superscope import cluster
+
+        missing = [(twin, key) for twin, key in keys.items() if not (self.folder / "units" / f"{key}.json").exists()]
+        if not missing:
+            return
+        alone = replace(self, executor="local", quiet=True)
+        jobs = ((examine, twin, config, alone, key) for twin, key in missing)
+        for (_, twin, _, _, key), (made, notes, cost) in cluster.tasks(
+            cluster.join(self.workers), _examined_elsewhere, jobs, self.workers
+        ):
+            self._keep(key, made, notes, fingerprint.of(functools.partial(_examined, examine, twin, config, self)))
+            store.atomic_write_json(self.folder / "ledger.json", {**self._ledger(), f"unit {key}": list(cost)})
+            self._made_now.add(f"unit {key}")
 
     def note(self, text: str) -> None:
         """A sentence for the provenance (kept once, however often it is noted)."""
@@ -197,7 +216,8 @@ class Lab:
     def _book(self, entry: str, start: tuple[float, float], resumed: bool) -> None:
         ledger = self._ledger()
         if resumed:
-            self.resumed.append(entry)
+            if entry not in self._made_now:
+                self.resumed.append(entry)
             wall, cpu = ledger.get(entry, (0.0, 0.0))
             self.earlier = (self.earlier[0] + wall, self.earlier[1] + cpu)
         else:
@@ -213,7 +233,33 @@ def _examined(examine: Callable[..., Iterable[Mapping[str, Any]]], name: str, co
     return pd.DataFrame([dict(row) for row in examine(lms.load(name), config, lab)])
 
 
+def _examined_elsewhere(
+    examine: Callable[..., Any], name: str, config: Any, lab: Lab, key: str
+) -> tuple[_Made, list[str], tuple[float, float]]:
+    """A model examined on another machine: what its unit keeps, the notes made, wall and CPU seconds."""
+    start = clocks()
+    made = _compute(key, functools.partial(_examined, examine, name, config, lab))
+    wall, cpu = clocks()
+    return made, lab.notes, (wall - start[0], cpu - start[1])
+
+
 # --------------------------------------------------------------------------------------------------- what a unit keeps
+
+
+@dataclass
+class _Made:
+    """A unit as it goes to disk. opened: [kind, name, digest] of the weights and text it read."""
+
+    document: dict[str, Any]
+    files: dict[str, bytes]
+    opened: list[list[Any]]
+
+
+def _compute(key: str, compute: Callable[[], Any]) -> _Made:
+    with opened.watch() as used:
+        value = compute()
+    document, files = _packed(key, value)
+    return _Made(document, files, [[*item, digest] for item, digest in sorted(used.items())])
 
 
 def _packed(key: str, value: Any) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -261,7 +261,9 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def shipped(name: str) -> Path:
-    """A folder that comes with superscope ("results", "models", "corpus"): in the package, or in its checkout."""
+    """A folder that comes with superscope ("results", "models", "corpus"): in the package, in its checkout, or where
+    SUPERSCOPE_DATA says, for code that was sent to another machine without its data."""
     here = Path(__file__).resolve()
-    inside = here.parent / name
-    return inside if inside.is_dir() else here.parents[2] / name
+    elsewhere = os.environ.get("SUPERSCOPE_DATA", "")
+    places = [here.parent / name, here.parents[2] / name, *([Path(elsewhere) / name] if elsewhere else [])]
+    return next((place for place in places if place.is_dir()), places[1])

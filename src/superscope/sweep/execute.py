@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import queue
 import threading
@@ -14,16 +16,27 @@ from typing import Any
 
 import numpy as np
 
-from superscope import machine
+from superscope import cluster, machine
 from superscope.errors import SettingError, TooLargeError, choice, whole
 from superscope.store import locked
 from superscope.sweep.archive import MemoryArchive, ZarrArchive
+from superscope.sweep.engines import fused
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.run import SweepRun, assemble
-from superscope.sweep.unit import ENGINES, Arrays, Progress, blocks, choose_engine, estimate_bytes, train_unit
+from superscope.sweep.unit import (
+    ENGINES,
+    PIECES,
+    Arrays,
+    Progress,
+    blocks,
+    choose_engine,
+    estimate_bytes,
+    train_unit,
+)
 
 EXECUTORS = ("local", "ray")
+AHEAD_UNITS = 4  # units a core of a cluster: the last ones to end keep few waiting
 
 
 def train(
@@ -37,12 +50,16 @@ def train(
     device: str,
 ) -> SweepRun:
     """See Sweep.train."""
-    chosen, why = choose_engine(sweep, recipe, engine, device)
+    if executor == "ray":
+        chosen, why = cluster_engine(sweep, recipe, engine, device, workers)
+    else:
+        chosen, why = choose_engine(sweep, recipe, engine, device)
     notes = [] if chosen == "fused" else [f"engine torch: {why}"]
     if sweep.inputs.groups and recipe.sampling == "stratified":
         notes.append("the inputs have groups: plain samples instead of strata")
     check_memory(sweep, recipe, chosen, workers or default_workers(chosen), store is not None)
-    units = blocks(sweep, recipe, device)
+    pieces = AHEAD_UNITS * cluster.cores(cluster.join(workers), workers) if executor == "ray" else PIECES
+    units = blocks(sweep, recipe, device, pieces)
     archive: MemoryArchive | ZarrArchive
     with held(store):
         archive = ZarrArchive(store, sweep, recipe, units, chosen) if store else MemoryArchive(sweep, recipe, units, chosen)
@@ -51,12 +68,15 @@ def train(
             int(np.prod([s.stop - s.start for s in archive.blocks[i]])) * max(1, recipe.steps)
             for i in range(len(archive.blocks))
         ]
-        run_units: Callable[..., Iterator[tuple[int, Arrays]]] = _ray if executor == "ray" else _threads
+        run_units: Callable[..., Iterator[tuple[int, Arrays | None]]] = _threads
+        if executor == "ray":
+            run_units = functools.partial(_ray, store=store)
         with progress_bar(progress, sum(sizes), sum(sizes) - sum(sizes[i] for i in pending)) as advance:
             for number, arrays in run_units(
                 sweep, recipe, [(i, archive.blocks[i]) for i in pending], chosen, device, workers, advance
             ):
-                archive.write(number, arrays)
+                if arrays is not None:
+                    archive.write(number, arrays)
     run = assemble(sweep, recipe, archive.load(), chosen, notes + archive.notes)
     if run.failed:
         share = f"{len(run.failed)} of {run.loss.size}"
@@ -189,26 +209,44 @@ def _ray(
     device: str,
     workers: int | None,
     advance: Callable[[int], None],
-) -> Iterator[tuple[int, Arrays]]:
-    """The same units as Ray tasks; the driver writes the results, so workers need no shared disk."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("executor='ray' needs Ray: pip install 'superscope[cluster]'") from error
-    if not ray.is_initialized():
-        ray.init(num_cpus=workers or default_workers("fused"), log_to_driver=False, include_dashboard=False)
+    store: Path | None = None,
+) -> Iterator[tuple[int, Arrays | None]]:
+    """The same units as Ray tasks. Where all machines see the store they write to it themselves (None comes back), else the
+    driver writes what they send."""
+    ray = cluster.join(workers)
+    shared = store if store is not None and cluster.shares(ray, store) else None
+    common = ray.put((sweep, recipe))
+    jobs = ((common, number, block, engine, device, shared) for number, block in units)
+    for (_, number, block, *_), arrays in cluster.tasks(ray, remote_unit, jobs, workers):
+        advance(math.prod(s.stop - s.start for s in block) * max(1, recipe.steps))
+        yield number, arrays
 
-    @ray.remote(num_cpus=1)
-    def one(number: int, block: Any) -> tuple[int, Arrays]:
-        with single_torch_thread(engine):
-            return number, train_unit(sweep, recipe, block, engine, device)
 
-    running = [one.remote(*unit) for unit in units]
-    while running:
-        done, running = ray.wait(running)
-        for number, arrays in ray.get(done):
-            advance(int(np.prod(arrays["loss"].shape)) * max(1, recipe.steps))
-            yield number, arrays
+def remote_unit(
+    common: tuple[Grid, Recipe], number: int, block: Any, engine: str, device: str, store: Path | None
+) -> Arrays | None:
+    """One unit, on whatever machine this runs; kept in `store` where that is given."""
+    sweep, recipe = common
+    with single_torch_thread(engine):
+        arrays = train_unit(sweep, recipe, block, engine, device)
+    if store is None:
+        return arrays
+    ZarrArchive(store, sweep, recipe, [block], engine).write(number, arrays)
+    return None
+
+
+def cluster_engine(sweep: Grid, recipe: Recipe, engine: str, device: str, workers: int | None) -> tuple[str, str]:
+    """(engine, why) for a sweep on a cluster: the kernel only where every machine can build it, since the two engines round
+    differently."""
+    chosen, why = choose_engine(sweep, recipe, engine, device)
+    if chosen != "fused" or not cluster.address():
+        return chosen, why
+    obstacles = [said for ready, said in cluster.on_every_machine(cluster.join(workers), fused.available) if not ready]
+    if not obstacles:
+        return chosen, why
+    if engine == "fused":
+        raise SettingError(f"engine='fused' cannot be built on {len(obstacles)} machines of the cluster: {obstacles[0]}")
+    return "torch", f"{len(obstacles)} machines of the cluster have no native kernel: {obstacles[0]}"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from superscope.toys import ModuleToy, TwoLayer, get_target
 
 ENGINES = ("auto", "fused", "torch")
 GPU_NETWORKS = 1 << 14  # in one unit
+PIECES = 16  # units of a sweep on one machine, about
 UNSHARED_AT_ONCE = 16  # networks that hold their own points in memory at the same time
 LIBRARIES = {"fused": 8 << 20, "torch": 96 << 20}  # what the matrix library takes for itself, on its first large product
 Block = tuple[slice, ...]
@@ -59,9 +60,9 @@ def choose_engine(sweep: Grid, recipe: Recipe, engine: str, device: str) -> tupl
     return "fused", why
 
 
-def blocks(sweep: Grid, recipe: Recipe, device: str = "cpu") -> list[Block]:
-    """The units of a sweep, a function of the spec and the device (not of workers); a store keeps those it was made with."""
-    shape, size = sweep.shape, unit_shape(sweep, recipe, device)
+def blocks(sweep: Grid, recipe: Recipe, device: str = "cpu", pieces: int = PIECES) -> list[Block]:
+    """The units of a sweep; a store keeps those it was made with, and how it is cut changes no bit of a result."""
+    shape, size = sweep.shape, unit_shape(sweep, recipe, device, pieces)
     starts = [range(0, full, step) for full, step in zip(shape, size, strict=True)]
     return [
         tuple(slice(s, min(s + k, full)) for s, k, full in zip(corner, size, shape, strict=True))
@@ -69,19 +70,24 @@ def blocks(sweep: Grid, recipe: Recipe, device: str = "cpu") -> list[Block]:
     ]
 
 
-def unit_shape(sweep: Grid, recipe: Recipe, device: str = "cpu") -> list[int]:
-    """How many labels of every axis a unit spans.
+def unit_shape(sweep: Grid, recipe: Recipe, device: str = "cpu", pieces: int = PIECES) -> list[int]:
+    """How many labels of every axis a unit spans, when about `pieces` units are wanted.
 
     Axes are cut from the outside in. Seeds share their points, which are drawn once per unit: they are cut last, and only
-    into pieces of at least 64 networks. A GPU is busy with thousands of them at once: it gets as many as fit.
+    into pieces of at least 64 networks (16, one register, for a cluster). A GPU is busy with thousands of them at once: it
+    gets as many as fit.
     """
     total = math.prod(sweep.shape)
     room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
-    target = min(max(total // 16, 16), 1024, room) if device == "cpu" else min(total, GPU_NETWORKS)
+    target = min(max(total // pieces, fused.LANES), 1024, room)
+    if device != "cpu":
+        target = min(total, GPU_NETWORKS)
     size = list(sweep.shape)
     conditions = len(sweep.over or {})
     for axis in range(len(size)):
-        enough = target if axis < conditions or device != "cpu" else min(max(target, 64), room)
+        enough = (
+            target if axis < conditions or device != "cpu" else min(max(target, 64 if pieces == PIECES else fused.LANES), room)
+        )
         while math.prod(size) > enough and size[axis] > 1:
             size[axis] = -(-size[axis] // 2)
     return size
