@@ -111,6 +111,19 @@ def test_another_sweep_is_refused_without_advice_to_delete(tmp_path):
         assert "delete" not in str(caught.value)
 
 
+def test_a_store_may_be_reached_through_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "to nothing yet").symlink_to(tmp_path / "new")
+    for name in ("link", "to nothing yet"):
+        run = sweep().train(QUICK, store=tmp_path / name)
+        assert equal(sweep().train(QUICK, store=tmp_path / name), run)
+    assert (tmp_path / "real" / "superscope.json").exists()
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"leads nowhere|cannot be a folder"):
+        sweep().train(QUICK, store=tmp_path / "a" / "s")
+
+
 # ------------------------------------------------------------------------------------------------------------- damage
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from superscope import store
+from superscope.errors import SettingError, folder
 from superscope.store import StoreError
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
@@ -218,6 +219,18 @@ def read_spec(path: Path) -> dict[str, Any]:
             f"{path} was written in format {found['spec'].get('format')}, this is format {FORMAT}: choose another store"
         )
     return found
+
+
+def store_folder(given: Any) -> Path:
+    """The folder of a store as the user names it: "~" expanded, links followed, for what they lead to is renamed."""
+    path = folder("store", given)
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise SettingError(f"store={str(given)!r} leads nowhere: {error}") from None
+    if not path.name:
+        raise SettingError(f"store={str(given)!r}: give a folder of its own to the store")
+    return path
 
 
 def stored(path: Path) -> dict[str, Any] | None:

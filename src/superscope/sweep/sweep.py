@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from superscope.errors import SettingError, choice, folder
+from superscope.errors import SettingError, choice
 from superscope.store import digest
 from superscope.sweep import execute
 from superscope.sweep import search as globally
-from superscope.sweep.archive import stored, wanted_spec
+from superscope.sweep.archive import store_folder, stored, wanted_spec
 from superscope.sweep.grid import Grid
 from superscope.sweep.recipe import Recipe
 from superscope.sweep.run import SweepRun, diverged
@@ -63,7 +63,7 @@ class Sweep(Grid):
             other sizes, from theory, and hops from the best; the run holds the best network of every grid point and seed.
         """
         recipe = Recipe.fast() if recipe is None else recipe
-        place = None if store is None else folder("store", store)
+        place = None if store is None else store_folder(store)
         options = {"engine": engine, "executor": executor, "workers": workers, "progress": progress, "device": device}
         execute.check_options(recipe, **options)
         choice("search", search, globally.SEARCHES)
