@@ -1,4 +1,4 @@
-"""What a unit costs the driver of a Ray cluster, what losing a worker and a machine costs, and what that means for 1,000 workers.
+"""What a unit costs the driver of a Ray cluster, what losing a worker and a machine costs, what follows for 1,000 workers.
 
     .venv/bin/python benchmarks/cluster.py
 
@@ -24,7 +24,7 @@ import superscope as ss
 from superscope import cluster
 
 WORKERS = 1000
-QUICK_HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
+QUICK_HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 8}
 
 
 def empty(number: int, size: int) -> tuple[int, np.ndarray]:
@@ -79,9 +79,8 @@ def main() -> None:
         busy = min(1.0, 1.0 / (WORKERS * cost))
         print(f"| {4 * size / 1e3:.0f} kB | {1e3 * cost:.2f} ms | {0.9 * WORKERS * cost:.2f} s | {busy:.0%} |", flush=True)
     same, alone, seconds = losses(machines, second)
-    print(
-        f"a worker and a machine killed: {'the same numbers' if same else 'OTHER NUMBERS'}, {alone:.1f} s without, {seconds:.1f} s with"
-    )
+    verdict = "the same numbers" if same else "OTHER NUMBERS"
+    print(f"a worker and a machine killed: {verdict}, {alone:.1f} s without, {seconds:.1f} s with")
     ray.shutdown()
     machines.shutdown()
 

@@ -43,7 +43,7 @@ def join(workers: int | None = None) -> Any:
     if ray.is_initialized():
         return ray
     if not address():
-        ray.init(num_cpus=workers or _cores(), log_to_driver=False, include_dashboard=False)
+        ray.init(address="local", num_cpus=workers or _cores(), log_to_driver=False, include_dashboard=False)
         return ray
     here = Path(__file__).parent
     environment = {
