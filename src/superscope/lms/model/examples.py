@@ -294,9 +294,12 @@ class FiringSample(_Keeper):
             self.kept = self._make(width)
         number = token_hash(batch.place, self.seed)
         worst = np.minimum(self.kept.key[:, -1], 2.0).astype(np.float32) + np.float32(1e-7)
-        hopeful = torch.from_numpy(number.astype(np.float32))[:, None] <= torch.from_numpy(worst)
-        hopeful &= values > torch.from_numpy(self.threshold)
+        drawn = np.flatnonzero(number.astype(np.float32) <= worst.max())  # the others are too late for every unit
+        some = values if len(drawn) == len(number) else values[torch.from_numpy(drawn)]
+        hopeful = torch.from_numpy(number[drawn].astype(np.float32))[:, None] <= torch.from_numpy(worst)
+        hopeful &= some > torch.from_numpy(self.threshold)
         token, unit = np.divmod(np.flatnonzero(hopeful.numpy()), width)
+        token = drawn[token]
         place = batch.place[token]
         self.kept.offer(unit, number[token], place, place, values.numpy()[token, unit])
 
