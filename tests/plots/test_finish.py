@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import plotly.graph_objects as go
+import pytest
 
 from superscope import plots
 from superscope.plots.finish import finish, height, look, needs_all
-from superscope.plots.schematic import MOST, Column, layers, transformer
+from superscope.plots.schematic import MOST, WIDTH, Column, layers, transformer
 
 
 def test_the_template_and_a_fixed_width_go_and_the_numbers_stay():
@@ -65,3 +67,14 @@ def test_a_transformer_shows_where_the_study_looks():
     assert drawn.count("stream hot") == 1
     assert drawn.count(">heads<") == drawn.count(">MLP<") == 2
     assert ">MLP<" not in transformer(2, set(), mlp=False)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 4])
+def test_the_boxes_of_a_transformer_lie_within_it_and_hold_their_text(n_layers):
+    text = transformer(n_layers, {"position", "embed"})
+    boxes = [tuple(map(float, found)) for found in re.findall(r'<rect[^>]*? x="([-\d.]+)" y="[-\d.]+" width="([-\d.]+)"', text)]
+    assert len(boxes) == 2 * n_layers + 3
+    assert all(x >= 0 and x + width <= WIDTH for x, width in boxes)
+    for name in ("embed", "unembed", "position"):
+        x = float(re.search(rf'<text[^>]*? x="([-\d.]+)"[^>]*>{name}<', text)[1])
+        assert any(left + 28 <= x <= left + width - 28 for left, width in boxes)

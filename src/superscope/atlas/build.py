@@ -119,9 +119,8 @@ class _Builder:
             if (one := self._read(problem, folder)) is None:
                 continue
             name = f"{problem.number}-{folder.name}.html"
-            html = self._render(
-                problem, {**one.context, "downloads": False}, [], {"before": None, "after": []}, f"{problem.number}.html"
-            )
+            context = {**one.context, "downloads": False, "bibtex": cite.bibtex(one.context["document"], name)}
+            html = self._render(problem, context, [], {"before": None, "after": []}, f"{problem.number}.html")
             store.atomic_write_many(self.out, {name: html.encode()})
             out.append({"page": name, "document": one.context["document"], "chips": one.context["chips"]})
         return out

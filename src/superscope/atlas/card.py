@@ -39,15 +39,18 @@ def short_badge(badge: str) -> str:
 
 
 def null_fails(claim: Mapping[str, Any]) -> bool:
-    """Does a claim's null clearly fail its rule, as a null must?"""
-    rule = Rule.parse(claim["rule"]["text"])
-    position = joined(claim["null"]).against(rule)
-    return position == "outside" or (rule.excludes is not None and position == "across")
+    """Does a claim's null clearly fail its rule, as a null must? One that is not a number says nothing."""
+    rule, null = Rule.parse(claim["rule"]["text"]), joined(claim["null"])
+    position = null.against(rule)
+    return not null.has_nan and (position == "outside" or (rule.excludes is not None and position == "across"))
 
 
 def plant_passes(claim: Mapping[str, Any]) -> bool:
     """Was the planted effect seen?"""
-    return bool(claim["plant"]) and joined(claim["plant"]).against(Rule.parse(claim["rule"]["text"])) == "inside"
+    if not claim["plant"]:
+        return False
+    plant = joined(claim["plant"])
+    return not plant.has_nan and plant.against(Rule.parse(claim["rule"]["text"])) == "inside"
 
 
 def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping[str, Any] | None) -> Card:
@@ -57,10 +60,10 @@ def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping
         answer = document["answer"] or document["summary"]
     else:
         failed = "; ".join(document["gate"]["failed"]) or document["gate"]["statement"]
-        answer = f"Not answered: the gate failed ({failed})."
+        answer = f"Not answered: the gate failed. Not met: {failed.removesuffix('.')}."
     kept = sum(short_badge(badges[claim["id"]]) == BADGES[seal.BEFOREHAND] for claim in claims)
     units = _units(claims)
-    model = str(document["config"].get("model", ""))
+    model = _named(document["config"].get("model"))
     of_what = f"{units} ({model})" if model and "model" in units else units
     sure = f"{document['preset']} preset, {of_what}; {kept} of {count(len(claims), 'claim')} fixed beforehand."
     control, brief = _control(claims, document["gate"]["passed"])
@@ -69,6 +72,11 @@ def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping
     return Card(
         document["question"], answer, sure[0].upper() + sure[1:], control, replicated, tuple(part for part in short if part)
     )
+
+
+def _named(model: Any) -> str:
+    """The model of a configuration as text; several are listed, none is ""."""
+    return ", ".join(map(str, model)) if isinstance(model, list) else str(model or "")
 
 
 def _units(claims: list[dict[str, Any]]) -> str:
@@ -82,15 +90,18 @@ def _units(claims: list[dict[str, Any]]) -> str:
 def _control(claims: list[dict[str, Any]], passed: bool) -> tuple[str, str]:
     if not passed:
         return "The gate is the control that failed: nothing is said for or against the claims.", "gate failed"
+    if not claims:
+        return "No claim was made, so there was nothing to control.", ""
     failing = sum(map(null_fails, claims))
     planted = [claim for claim in claims if claim["plant"]]
     seen = sum(map(plant_passes, planted))
-    text = f"The null failed as it should in {failing} of {len(claims)}"
+    text = f"The effect was absent from the null, as it should be, in {failing} of {count(len(claims), 'claim')}"
     if planted:
-        text += f", the planted effect was seen in {seen} of {len(planted)}"
+        text += f" and seen where it was planted in {seen} of {len(planted)}"
     if len(planted) < len(claims):
         text += f"; {count(len(claims) - len(planted), 'claim')} without a plant"
-    return f"{text}.", f"null failed {failing}/{len(claims)}" + (f", plant seen {seen}/{len(planted)}" if planted else "")
+    brief = f"absent from null {failing}/{len(claims)}" + (f", seen in plant {seen}/{len(planted)}" if planted else "")
+    return f"{text}.", brief
 
 
 def _repeated(record: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,10 @@ from typing import Any
 from superscope.evidence import seal
 
 AUTHORS = "The superscope maintainers"
+COLUMNS = ["claim", "was", "why it was taken back"]  # of a study's table of retractions, see `evidence.tables.retractions`
+_TEX = {letter: f"\\{letter}" for letter in "{}&%$#_"} | {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+}  # fmt: skip
 
 
 def bibtex(document: Mapping[str, Any], page: str) -> str:
@@ -18,7 +22,7 @@ def bibtex(document: Mapping[str, Any], page: str) -> str:
     commit = document["versions"].get("commit", "")
     which = f"{document['preset']} preset, seed {document['seed']}, findings {document['checksum'][:12]}"
     note = f"{which}, commit {commit[:12]}" if commit else which
-    title = re.sub(r"([{}\\&%$#_])", r"\\\1", document["title"])
+    title = "".join(_TEX.get(letter, letter) for letter in document["title"])
     lines = [
         f"@misc{{{key},",
         f"  title = {{{{{title}}}}},",
@@ -39,7 +43,7 @@ def retractions(documents: Mapping[str, Mapping[str, Any]], lines: Sequence[seal
     out = []
     for problem, document in documents.items():
         for table in document["tables"]:
-            if table["name"] == "retractions":
+            if table["name"] == "retractions" and table["columns"] == COLUMNS:
                 out += [
                     {"problem": problem, "title": document["title"], "claim": str(claim), "was": str(was), "why": str(why)}
                     for claim, was, why in table.get("rows", [])

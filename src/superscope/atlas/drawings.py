@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +21,7 @@ def of(problem: str, config: Config) -> str:
 def _size(config: Config, key: str | int) -> int | None:
     value = config.get(key) if isinstance(key, str) else key
     value = value[0] if isinstance(value, (list, tuple)) and value else value
-    return int(value) if isinstance(value, (int, float)) else None
+    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _toy(*columns: tuple[str, str | int | None], maps: tuple[str, ...] = (), hot: int = 1) -> Callable[[Config], str]:
@@ -45,12 +46,17 @@ def _hidden(n: str | int, h: str | int | None, out: str, k: str | int | None, ac
 
 
 def _model(*hot: str, note: str, deep: int = 0) -> Callable[[Config], str]:
-    """A drawing of the transformer named in the config; places may say {last} for its last layer."""
+    """A drawing of the transformer named in the config; places may say {last} for its last layer.
+
+    Nothing is drawn of a model whose name does not tell its layers.
+    """
 
     def draw(config: Config) -> str:
         name = str(config.get("model", ""))
         found = re.search(r"(\d+)l", name)
-        n = deep or (int(found[1]) if found else 1)
+        n = deep or (int(found[1]) if found else 0 if name else 1)
+        if not n:
+            return ""
         places = {place.format(last=n - 1) for place in hot}
         return transformer(min(n, 3), places, mlp="attn-only" not in name, note=note, more=max(n - 3, 0))
 
@@ -112,7 +118,7 @@ _DRAWN: dict[str, Callable[[Config], str]] = {
     "4.39": _model("mlp 0", note="the LayerNorm inside a SoLU layer"),
     "4.40": _model("mlp 0", note="neurons of two models from one start"),
     "4.41": _model("mlp 0", note="neurons of GELU and ReLU twins", deep=1),
-    "4.42": _toy(("stream", 128), ("neurons", 12800), ("stream", 128), maps=("in", "out")),
-    "4.43": _toy(("stream", 1024), ("neurons", 65536), ("stream", 1024), maps=("in, ReLU", "out")),
+    "4.42": _toy(("stream", 64), ("neurons", 6400), ("stream", 64), maps=("in, GELU", "out")),
+    "4.43": _toy(("stream", 32), ("neurons", 2048), ("stream", 32), maps=("in, ReLU", "out")),
     "4.44": _toy(("stream", 128), ("neurons × 10", 5120), ("stream", 128), maps=("copied + noise", "shared out")),
 }  # fmt: skip

@@ -80,7 +80,7 @@ def of(module: str) -> Source | None:
 
 
 def _coloured(text: str) -> list[str]:
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")  # as Python counts them: a form feed ends none
     marks: list[list[tuple[int, int, str]]] = [[] for _ in lines]
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         kind = _kind(token)

@@ -202,7 +202,10 @@ def _provenance(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 def index_row(problem: catalogue.Problem, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """One entry of the index; `state` is what its filter matches. found: the context of its page."""
     shown = found["chips"] if found else []
-    states = [chip["verdict"] for chip in shown] or ["not run yet" if problem.number in studies.built() else "not built yet"]
+    states = [chip["verdict"] for chip in shown]
+    if not states:
+        built = problem.number in studies.built()
+        states = ["no claims" if found else "not run yet" if built else "not built yet"]
     words = f"{SYNONYMS.get(problem.family, '')} {problem.slug.replace('-', ' ')}"
     made = found["card"] if found else None
     title = found["document"]["title"] if found else problem.title
@@ -257,4 +260,4 @@ def groups(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]
 def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     """State -> how many problems have it; the states that occur, verdicts first."""
     counted = Counter(state for row in rows for state in row["state"])
-    return {state: counted[state] for state in [*VERDICTS, "not run yet", "not built yet"] if counted[state]}
+    return {state: counted[state] for state in [*VERDICTS, "no claims", "not run yet", "not built yet"] if counted[state]}

@@ -13,6 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from superscope.evidence.wording import count
+
 WIDTH = 420
 MOST = 9  # units drawn of a column; more are hinted at
 _GAP = 13.0
@@ -45,10 +47,10 @@ def layers(columns: Sequence[Column], maps: Sequence[str] = (), label: str = "")
                 body.append(_line("wire", xs[place] + 5, y, xs[place + 1] - 5, other))
         text = maps[place] if place < len(maps) else ""
         body.append(_text((xs[place] + xs[place + 1]) / 2, 16, text, "soft"))
-    for x, column, count in zip(xs, columns, drawn, strict=True):
+    for x, column, dots in zip(xs, columns, drawn, strict=True):
         kind = "unit hot" if column.hot else "unit"
-        body += [f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="4.5"/>' for y in _ys(count, middle)]
-        if column.size is not None and column.size > count:
+        body += [f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="4.5"/>' for y in _ys(dots, middle)]
+        if column.size is not None and column.size > dots:
             body.append(_text(x + 13, middle + 4, "⋮", "soft", "start"))
         if column.size is not None:
             body.append(_text(x, height - 24, f"{column.size:,}", "big"))
@@ -64,7 +66,8 @@ def transformer(n_layers: int, hot: Collection[str], *, mlp: bool = True, note: 
     """
     blocks = [(kind, layer) for layer in range(n_layers) for kind in (("attention", "mlp") if mlp else ("attention",))]
     height, stream = 150.0, 96.0
-    left, right = 58.0, WIDTH - 58.0
+    box = 64.0  # width of those at both ends
+    left, right = box + 2, WIDTH - box - 2
     width = (right - 20 - left) / max(len(blocks), 1)
     size = min(66.0, width - 12)
     places = [left + width * (k + 0.5) for k in range(len(blocks))]
@@ -83,13 +86,16 @@ def transformer(n_layers: int, hot: Collection[str], *, mlp: bool = True, note: 
         body.append(_box(x, 46, size, 40, "hot" if name in hot else ""))
         body.append(_text(x, 44, "MLP" if kind == "mlp" else "heads", "big"))
         body.append(_text(x, 59, f"layer {layer + 1}", "soft"))
-    for x, name, text in ((left - 29, "embed", "embed"), (right + 29, "unembed", "unembed")):
-        body += [_box(x, stream, 58, 30, "hot" if name in hot else ""), _text(x, stream + 4, text, "soft")]
+    for x, name, text in ((left - box / 2, "embed", "embed"), (right + box / 2, "unembed", "unembed")):
+        body += [_box(x, stream, box, 30, "hot" if name in hot else ""), _text(x, stream + 4, text, "soft")]
     if "position" in hot:
-        body += [_box(left - 29, stream - 42, 58, 26, "hot"), _text(left - 29, stream - 38, "position", "soft")]
-        body.append(_line("arm", left - 29, stream - 29, left - 29, stream - 15))
+        x = left - box / 2
+        body += [_box(x, stream - 42, box, 26, "hot"), _text(x, stream - 38, "position", "soft")]
+        body.append(_line("arm", x, stream - 29, x, stream - 15))
     body.append(_text(WIDTH / 2, height - 8, note + (f" ({more} more layers)" if more else ""), "soft"))
-    return _svg(height, body, f"A transformer of {n_layers} layers; the study looks at {note or ', '.join(sorted(hot))}")
+    return _svg(
+        height, body, f"A transformer of {count(n_layers, 'layer')}; the study looks at {note or ', '.join(sorted(hot))}"
+    )
 
 
 def _drawn(size: int | None, largest: int) -> int:
@@ -99,8 +105,8 @@ def _drawn(size: int | None, largest: int) -> int:
     return size if largest <= MOST else max(min(size, 2), round(MOST * math.sqrt(size / largest)))
 
 
-def _ys(count: int, middle: float) -> list[float]:
-    return [middle + _GAP * (place - (count - 1) / 2) for place in range(count)]
+def _ys(dots: int, middle: float) -> list[float]:
+    return [middle + _GAP * (place - (dots - 1) / 2) for place in range(dots)]
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
