@@ -64,11 +64,24 @@ def execute(path: Path, browser: Browser, folder: str) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when each cell ran
         if cell.cell_type == "code":
-            cell.outputs = [kept(output, browser) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [kept(output, browser) for output in joined(cell.outputs)]
     text = nbformat.writes(notebook)
     if machine := re.search(re.escape(str(ROOT)) + r"|/home/\w+|" + re.escape(folder), text):
         raise SystemExit(f"{path.name}: an output names a place on this machine, {machine[0]!r}")
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Without warnings, and with what was printed piece by piece in one piece: how it was cut is chance."""
+    out: list[Any] = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if out and output.output_type == out[-1].output_type == "stream":
+            out[-1].text += output.text
+        else:
+            out.append(output)
+    return out
 
 
 def kept(output: Any, browser: Browser) -> Any:
