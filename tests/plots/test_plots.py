@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from superscope import plots
 from superscope.plots.curves import POLYTOPES, STRIP_DOTS

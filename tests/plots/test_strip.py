@@ -29,6 +29,14 @@ def percent(one, key):
     return float(one.get(key).removesuffix("%"))
 
 
+@pytest.mark.parametrize("at", [1.0, 1000.0, 1e5])
+def test_ticks_close_together_are_told_apart(at):
+    values = [at + 0.001 * step for step in (1, 2, 3, 2, 1, 3)]
+    texts = [text for _, text in Axis(row(values, f">= {at + 0.0025}", values)).ticks()]
+    assert len(texts) >= 2
+    assert len(set(texts)) == len(texts)
+
+
 def test_every_replicate_the_interval_and_the_region():
     claim = row([0.9, 1.0, 1.1, 1.05, 0.95, 1.2], ">= 0.5")
     axis, text = Axis(claim), claim_strip(claim)

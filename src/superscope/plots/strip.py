@@ -72,7 +72,7 @@ class Axis:
         return 100 * min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """(value, text) at round numbers."""
+        """(value, text) at round numbers, with as many digits as tell them apart."""
         if self.log:
             first, last = math.ceil(self.low), math.floor(self.high)
             every = max(1, math.ceil((last - first + 1) / most))
@@ -81,7 +81,8 @@ class Axis:
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
         places = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
-        return [(place * step, number(place * step, 4)) for place in places]
+        digits = max(4, 1 + math.ceil(math.log10(max(abs(self.low), abs(self.high)) / step)))
+        return [(place * step, number(place * step, digits)) for place in places]
 
 
 def _rule(axis: Axis, rule: Mapping[str, Any], height: int) -> str:
