@@ -52,6 +52,14 @@ def test_the_condition_that_was_not_met_does_not_read_as_met():
     assert made(document(claim(), passed=False)).answer == "Not answered: the gate failed. Not met: a probe reads it."
 
 
+def test_a_gate_that_fresh_seeds_pass_is_not_called_a_failure_to_replicate():
+    verdicts = {"a": ["refuted", "gate failed", "supported"], "b": ["undecided", "gate failed", "not made"]}
+    claims = {name: {"verdict": "gate failed", "verdicts": some, "held": 1, "of": 3} for name, some in verdicts.items()}
+    found = card.of(document(claim(), passed=False), {"c": BADGE}, {"seeds": [1, 2, 3], "claims": claims})
+    assert found.replicated == "On 3 fresh seeds the gate passed 2 times."
+    assert found.short[-1] == "gate passed on 2/3 fresh seeds"
+
+
 @pytest.mark.parametrize(("model", "shown"), [("m", " (m);"), (["m", "n"], " (m, n);"), ([], "3 models;"), (None, "3 models;")])
 def test_models_are_named(model, shown):
     one = claim()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from superscope.evidence import replication, seal
-from superscope.evidence.claim import joined
+from superscope.evidence.claim import GATE_FAILED, joined
 from superscope.evidence.rule import Rule
 from superscope.evidence.wording import count
 
@@ -67,8 +67,8 @@ def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping
     of_what = f"{units} ({model})" if model and "model" in units else units
     sure = f"{document['preset']} preset, {of_what}; {kept} of {count(len(claims), 'claim')} fixed beforehand."
     control, brief = _control(claims, document["gate"]["passed"])
-    replicated = replication.sentence(repeated) if repeated else "Not yet repeated on fresh seeds."
-    short = [document["preset"], units, f"{kept}/{len(claims)} fixed beforehand", brief, _repeated(repeated)]
+    replicated, again = _repeated(repeated, document["gate"]["passed"])
+    short = [document["preset"], units, f"{kept}/{len(claims)} fixed beforehand", brief, again]
     return Card(
         document["question"], answer, sure[0].upper() + sure[1:], control, replicated, tuple(part for part in short if part)
     )
@@ -104,8 +104,14 @@ def _control(claims: list[dict[str, Any]], passed: bool) -> tuple[str, str]:
     return f"{text}.", brief
 
 
-def _repeated(record: Mapping[str, Any] | None) -> str:
+def _repeated(record: Mapping[str, Any] | None, passed: bool) -> tuple[str, str]:
+    """What fresh seeds said, as a sentence and in a few words. Where the gate had failed: whether it does so again."""
     if not record:
-        return ""
+        return "Not yet repeated on fresh seeds.", ""
+    if not passed:
+        verdicts = zip(*(claim["verdicts"] for claim in record["claims"].values()), strict=True)
+        got = sum(not {GATE_FAILED, "not made"}.issuperset(fresh) for fresh in verdicts)
+        of = len(record["seeds"])
+        return f"On {count(of, 'fresh seed')} the gate passed {count(got, 'time')}.", f"gate passed on {got}/{of} fresh seeds"
     firm = sum(claim["held"] >= replication.HOLDS * claim["of"] for claim in record["claims"].values())
-    return f"replicated {firm}/{len(record['claims'])}"
+    return replication.sentence(record), f"replicated {firm}/{len(record['claims'])}"
