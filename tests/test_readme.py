@@ -23,7 +23,9 @@ def test_table_is_the_generated_one() -> None:
 
 def test_findings_are_the_recorded_answers() -> None:
     shown = (ROOT / "README.md").read_text().split("<!-- findings -->\n")[1]
-    assert shown.split("<!-- end findings -->")[0] == markdown_findings(), "paste what superscope.cli.studies.markdown_findings gives"
+    assert shown.split("<!-- end findings -->")[0] == markdown_findings(), (
+        "paste what superscope.cli.studies.markdown_findings gives"
+    )
 
 
 def test_pictures_and_files_that_are_named_are_there() -> None:

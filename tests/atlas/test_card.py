@@ -103,3 +103,13 @@ def test_drawings_have_the_sizes_of_the_models_that_are_studied(problem, name):
     config = config.get("shape", config)
     wide = config.get("d_mlp") or config["d_ff"]
     assert f"{config['d_model']} stream, then {wide} neurons" in drawings.of(problem, {})
+
+
+def test_the_closest_call_is_the_decided_claim_nearest_to_an_edge():
+    nearer = {**claim(values=(0.52, 0.55, 0.6)), "id": "d", "statement": "near"}
+    across = {**claim(values=(0.4, 0.5, 0.6)), "id": "e"}
+    found = document(claim(), nearer, across)
+    assert made(found).closest.startswith("1 claim undecided; the closest of the others: near: 0.5")
+    assert "against >= 0.5, supported" in made(found).closest
+    assert made(document()).closest == ""
+    assert made(document(claim(), passed=False)).closest == ""

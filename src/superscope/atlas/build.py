@@ -7,6 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class _Builder:
         self.modules = studies.modules()
         self.ledger = seal.read()
         self.crossings = [(one.bridge, view.crossing(one)) for one in bridges.crossings(runs)]
+        self.own_pages: set[str] = set()
         self.complete = False  # has a page a figure that only the complete bundle draws?
 
     def build(self) -> Site:
@@ -75,6 +77,11 @@ class _Builder:
             self.site.pages += 1
             self.site.with_findings += found is not None
         self._write_indices(shown, documents)
+        for number in self.problems:  # pages of runs that are gone
+            for preset in records.PRESETS:
+                for page in self.out.glob(f"{number}-{preset}-*.html"):
+                    if page.name not in self.own_pages:
+                        page.unlink()
         return self.site
 
     def _found(self, problem: catalogue.Problem) -> tuple[_Run | None, list[dict[str, Any]]]:
@@ -104,6 +111,22 @@ class _Builder:
         except store.StoreError as error:
             self.site.warnings.append(f"{problem.number}: {error}")
             return None
+        try:
+            return self._rendered(problem, document, figures, files, repeated)
+        except (ValueError, TypeError, KeyError, ArithmeticError) as error:  # whole, and yet nothing a page can be made of
+            self.site.warnings.append(
+                f"{problem.number}: no page can be made of {folder.name} ({type(error).__name__}: {error})"
+            )
+            return None
+
+    def _rendered(
+        self,
+        problem: catalogue.Problem,
+        document: dict[str, Any],
+        figures: list[dict[str, Any]],
+        files: dict[str, bytes],
+        repeated: dict[str, Any] | None,
+    ) -> _Run:
         code = source.of(f"superscope.studies.{self.modules[problem.number]}") if problem.number in self.modules else None
         context = view.study(document, figures, self.ledger, repeated, code)
         if code is not None:
@@ -122,6 +145,7 @@ class _Builder:
             context = {**one.context, "downloads": False, "bibtex": cite.bibtex(one.context["document"], name)}
             html = self._render(problem, context, [], {"before": None, "after": []}, f"{problem.number}.html")
             store.atomic_write_many(self.out, {name: html.encode()})
+            self.own_pages.add(name)
             out.append({"page": name, "document": one.context["document"], "chips": one.context["chips"]})
         return out
 
@@ -173,9 +197,18 @@ class _Builder:
 
 
 def neuroscope_pages(out: Path) -> list[dict[str, Any]]:
-    """The heads of the neuroscope pages that lie in a site's folder, in order of their names."""
-    heads = [store.read_json(path) for path in sorted(out.glob("neuroscope/*/neuroscope.json"))]
-    return [head for head in heads if (out / head["page"]).exists()]
+    """The heads of the neuroscope pages that lie in a site's folder, in order of their names; what is no head is left out."""
+    needed = {"page": str, "model": str, "title": str, "units": int, "kind": str, "tokens": int, "corpus": str}
+    heads = []
+    for path in sorted(out.glob("neuroscope/*/neuroscope.json")):
+        try:
+            head = store.read_json(path)
+        except store.StoreError:
+            continue
+        whole = isinstance(head, dict) and all(isinstance(head.get(name), kind) for name, kind in needed.items())
+        if whole and re.fullmatch(r"[\w.-]+\.html", head["page"]) and (out / head["page"]).exists():
+            heads.append(head)
+    return heads
 
 
 def _assets(complete: bool) -> dict[str, bytes]:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from superscope import store
 from superscope.evidence import replication, seal
 from superscope.evidence.claim import GATE_FAILED, joined
 from superscope.evidence.rule import Rule
-from superscope.evidence.wording import count
+from superscope.evidence.wording import count, show_estimate
 
 BADGES = {seal.BEFOREHAND: "fixed beforehand", seal.ADDED: "added after results", seal.UNSEALED: "not sealed"}
 
 
 @dataclass(frozen=True)
 class Card:
-    """sure, control: sentences. short: the same for a row of the index, in a few words each."""
+    """sure, control, closest (which verdict the least shift would change): sentences. short: the same for a row of the index,
+    in a few words each."""
 
     question: str
     answer: str
     sure: str
     control: str
     replicated: str
+    closest: str
     short: tuple[str, ...]
 
 
@@ -70,8 +74,36 @@ def of(document: Mapping[str, Any], badges: Mapping[str, str], repeated: Mapping
     replicated, again = _repeated(repeated, document["gate"]["passed"])
     short = [document["preset"], units, f"{kept}/{len(claims)} fixed beforehand", brief, again]
     return Card(
-        document["question"], answer, sure[0].upper() + sure[1:], control, replicated, tuple(part for part in short if part)
-    )
+        document["question"], answer, sure[0].upper() + sure[1:], control, replicated, _closest(document),
+        tuple(part for part in short if part),
+    )  # fmt: skip
+
+
+def _closest(document: Mapping[str, Any]) -> str:
+    """The claim whose verdict the least shift would change: how far its interval is from an edge of its rule, over the spread
+    of what was measured. Undecided claims, which lie on the edge or whose arms failed, are only counted."""
+    claims = document["claims"] if document["gate"]["passed"] else []
+    decided = [claim for claim in claims if claim["verdict"] in ("supported", "refuted")]
+    undecided = sum(claim["verdict"] == "undecided" for claim in claims)
+    said = f"{count(undecided, 'claim')} undecided" if undecided else ""
+    ranked = sorted((room, place) for place, claim in enumerate(decided) if (room := _room(claim)) < math.inf)
+    if ranked:
+        claim = decided[ranked[0][1]]
+        verdict, shown = claim["verdict"], show_estimate(dict(claim))
+        call = f"{claim['statement'].removesuffix('.')}: {shown} against {claim['rule']['text']}, {verdict}"
+        said = f"{said}; the closest of the others: {call}" if said else call
+    return f"{said}." if said else ""
+
+
+def _room(claim: Mapping[str, Any]) -> float:
+    rule = claim["rule"]
+    edges = [edge for edge in (store.number(rule[end]) for end in ("lo", "hi", "excludes")) if math.isfinite(edge)]
+    low, high = map(store.number, claim["interval"])
+    values = [store.number(value) for value in claim["estimate"]["replicates"]]
+    spread = max([high, *values]) - min([low, *values])
+    apart = [max(low - edge, edge - high) for edge in edges]
+    near = min((gap for gap in apart if gap >= 0), default=math.inf)
+    return near / spread if spread > 0 and math.isfinite(near) else math.inf
 
 
 def _named(model: Any) -> str:

@@ -242,10 +242,16 @@ def crossing_map(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -
         side: {name: ROW * (place + 0.5) * most / max(len(names), 1) for name, place in names.items()}
         for side, names in sides.items()
     }
+    met: Counter[tuple[str, str]] = Counter()
+    apart = []  # bridges between the same two studies run beside one another
+    for row in rows:
+        pair = (row["toy_study"], row["lm_study"])
+        apart.append(5 * met[pair])
+        met[pair] += 1
     lines = [
-        {"from": at["toy"][row["toy_study"]], "to": at["lm"][row["lm_study"]], "verdict": row["verdict"], "id": row["id"],
-         "says": f"{row['verdict']}: {row['predicts']} / {row['shows']}"}
-        for row in rows
+        {"from": at["toy"][row["toy_study"]] + off, "to": at["lm"][row["lm_study"]] + off,
+         "verdict": row["verdict"], "id": row["id"], "says": f"{row['verdict']}: {row['predicts']} / {row['shows']}"}
+        for row, off in zip(rows, apart, strict=True)
     ]  # fmt: skip
     ends = {side: [{"number": name, "title": titles[name], "y": y} for name, y in where.items()] for side, where in at.items()}
     return {"height": ROW * most, "lines": lines, **ends}

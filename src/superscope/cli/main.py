@@ -154,7 +154,10 @@ def _at_home(args: Any) -> Any:
 
 def _atlas(args: Atlas) -> int:
     from superscope import atlas
+    from superscope.evidence import records
 
+    if args.runs != records.DEFAULT_OUT and not args.runs.is_dir():
+        raise UserError(f"--runs {str(args.runs)!r}: there is no such folder; leave --runs out for the recorded findings")
     site = atlas.build(args.out, args.runs)
     for warning in site.warnings:
         _complain(warning, 0)

@@ -225,7 +225,8 @@ def show(args: Show) -> int:
     folder = records.latest(problem.number, args.out, args.preset)
     if folder is None:
         number = study_of(problem.number).problem
-        raise UserError(f"no findings of {number} under {str(args.out)!r} yet; run: superscope run {number}")
+        which, how = (f"{args.preset} findings", f" --preset {args.preset}") if args.preset else ("findings", "")
+        raise UserError(f"no {which} of {number} under {str(args.out)!r} yet; run: superscope run {number}{how}")
     document = findings.read(folder)
     if args.json:
         print(store.dumps(document), end="")

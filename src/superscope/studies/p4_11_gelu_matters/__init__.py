@@ -12,7 +12,7 @@ any triples; ReLU makes both, and read-outs of ANDs must cancel what they do not
 the same ANDs (as in 4.5: `measure.activations.ands`)? Control: squares to which a cube gives triples. A count at one width
 exaggerates: 80 inputs and 320 neurons give 1.0 ANDs a neuron for ReLU and 8.4 for GELU, because the threshold of 95 % falls
 between .93 and .96 of the samples. In neurons needed they differ by a third.
-Thresholds: written down beforehand; 0.1 and 0.5 for products and superposition, 1.2 and 0.8 for ANDs ours. Loss: sum over outputs,
+Thresholds fixed beforehand; 0.1 and 0.5 for products and superposition, 1.2 and 0.8 for ANDs ours. Loss: sum over outputs,
 mean over samples.
 """
 
