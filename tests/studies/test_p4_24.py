@@ -1,6 +1,9 @@
 """4.24: geometry of planted and random positional matrices, and one tiny run on the bundled model."""
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from superscope import lms, studies
@@ -61,3 +64,14 @@ def test_a_model_that_does_not_use_positions_fails_the_gate(tmp_path, monkeypatc
 def test_shortformer_models_are_refused(tmp_path):
     with pytest.raises(lms.ModelError, match="shortformer positions"):
         studies.get("4.24").run(out=tmp_path, model="attn-only-2l-mini")
+
+
+@pytest.mark.parametrize("verdicts", itertools.product(("supported", "refuted", "undecided"), repeat=3))
+def test_every_answer_follows_from_the_verdicts_and_is_short(verdicts):
+    said = dict(zip(("compact", "dedicated", "needed"), verdicts, strict=True))
+    text = study.in_short(said, pd.DataFrame({"tokens": [0.5404]}))
+    words = [{"supported": "yes", "refuted": "no"}.get(verdict, "undecided") for verdict in verdicts]
+    assert f"dimensions: {words[0]}. " in text
+    assert f"(0.54 of chance): {words[1]}. " in text
+    assert text.endswith(f"as loud: {words[2]}.")
+    assert "No answer" in study.in_short({"compact": "gate failed"}, pd.DataFrame())

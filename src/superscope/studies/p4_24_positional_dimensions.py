@@ -14,7 +14,7 @@ Prior numbers: three components hold 95 % of rows 1..127 of GPT-2 small (Chughta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from superscope import lms, plots
 from superscope.evidence.expect import Check, Expect, gate, judge
 from superscope.evidence.findings import Figure, Findings
 from superscope.evidence.tables import retractions
-from superscope.evidence.wording import answer, number, span
+from superscope.evidence.wording import answer, said, span
 from superscope.lab import Lab
 from superscope.lms.model.interventions import AFTER_BOS, mean_loss, replace_with
 from superscope.measure.activations import positions, subspaces
@@ -125,26 +125,29 @@ def run(config: Config, lab: Lab) -> Findings:
     """Every trained seed on its own; then the rules asked of each."""
     table = lab.models(config.model, examine, config, config.published)
     passed = gate(table, GATE)
+    claims = judge(table, EXPECTED, passed)
     trained = table[table.arm == TRAINED]
     return Findings(
         passed,
-        judge(table, EXPECTED, passed),
+        claims,
         figures(table, config),
         {"arms": table.drop(columns=["spectrum", "scores"]), "retractions": retractions(RETRACTED)},
         f"Cost over that of subspaces matched in rank alone: {span(trained['rank ratio'].min(), trained['rank ratio'].max())}.",
-        in_short(trained),
+        in_short({claim.id: claim.verdict for claim in claims}, trained),
     )
 
 
-def in_short(trained: pd.DataFrame) -> str:
+def in_short(verdict: Mapping[str, str], trained: pd.DataFrame) -> str:
     """The sentence the page opens with."""
-    cheaper = float(trained["cost ratio"].mean()) < 1
-    apart = float(trained["tokens"].mean())
+    if "gate failed" in verdict.values():
+        return "No answer: nothing here depends on position, or the instrument does not see a planted helix."
     return answer(
-        "Position takes {dims} dimensions, which token embeddings {how}; losing them costs {than} losing others as loud.",
-        dims="few" if trained["rank"].max() < 10 else "many",
-        how=f"half avoid ({number(apart)} of chance)" if apart < 0.75 else "do not avoid",
-        than="less than" if cheaper else "more than",
+        "Position fits few smooth dimensions: {compact}. Token embeddings keep out of them ({apart} of chance): {apart_said}. "
+        "The model needs them more than others as loud: {needed}.",
+        compact=said(verdict["compact"]),
+        apart=float(trained["tokens"].mean()),
+        apart_said=said(verdict["dedicated"]),
+        needed=said(verdict["needed"]),
     )
 
 
