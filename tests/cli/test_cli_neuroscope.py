@@ -39,9 +39,11 @@ def folder(tmp_path_factory):
         }
         (path / "config.json").write_text(json.dumps(facts))
     (root / "texts").mkdir()
-    files = {"validation": {"sha256": corpus.write_documents(
-        root / "texts" / "validation.jsonl.gz", [Document(TEXT * 4, "novel", "s", f"w{k}") for k in range(9)]
-    )}}  # fmt: skip
+    documents = [Document(TEXT * 4, "novel", "s", f"w{k}") for k in range(9)]
+    files = {
+        split: {"sha256": corpus.write_documents(root / "texts" / f"{split}.jsonl.gz", documents)}
+        for split in ("train", "validation", "test")
+    }
     store.atomic_write_json(root / "texts" / "corpus.json", {"files": files})
     return root
 
@@ -115,7 +117,7 @@ def test_damaged_reports_are_made_again(folder, options, tmp_path, capsys, monke
         (["tiny", "--rows", "0"], "--rows 0: give at least 1"),
         (["tiny", "--corpus", "nowhere"], "no corpus folder 'nowhere'"),
         (["tiny", "--corpus", "tiny"], "holds no corpus"),
-        (["tiny", "--out", "tiny/config.json"], "cannot write to"),
+        (["tiny", "--out", "tiny/config.json"], "is a file: give the path of a folder"),
     ],
 )
 def test_mistakes_are_one_line(folder, options, capsys, monkeypatch, change, complaint):

@@ -36,10 +36,10 @@ def test_gaussian_clouds_and_arcs_have_no_rays():
     assert len(rays(x @ rng.standard_normal((6, 6)))) == 0
 
 
-def test_silence_is_no_ray():
-    found = rays(np.zeros((0, 3)))
-    assert len(found) == 0
-    assert found.effective == 0
+@pytest.mark.parametrize(("h", "said"), [(np.zeros((0, 3)), r"shape \(0, 3\)"), (np.zeros((4, 3)), "nothing is on")])
+def test_nothing_and_silence_are_errors_and_never_an_answer(h, said):
+    with pytest.raises(ValueError, match=said):
+        rays(h)
 
 
 def test_the_test_keeps_its_level_without_superposition_and_sees_it():

@@ -19,7 +19,7 @@ from superscope.studies.p4_04_nonuniform_sparsity import plants
 from superscope.studies.p4_04_nonuniform_sparsity import two_classes as two
 
 TINY = {
-    "relative": (0.1, 0.25, 0.5, 1.0), "other_bases": (), "restarts": 8, "small_seeds": 5, "quadrature": 16,
+    "relative": (0.1, 0.25, 0.5, 1.0), "other_bases": (0.1,), "restarts": 8, "small_seeds": 5, "quadrature": 16,
     "densities": (0.05,), "ratios": (1.0, 0.2), "per_class": 10, "hidden": 5, "steps": 500, "seeds": 5, "permutations": 50,
 }  # fmt: skip
 
