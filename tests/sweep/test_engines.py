@@ -241,3 +241,21 @@ def test_without_a_compiler_torch_is_used_and_said(monkeypatch: pytest.MonkeyPat
     assert any("no C compiler" in note for note in run.notes)
     with pytest.raises(fused.FusedUnavailableError, match="no C compiler"):
         sweep.train(ss.Recipe(steps=5), engine="fused")
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_width_of_a_register_changes_no_bit(monkeypatch: pytest.MonkeyPatch, activation: str) -> None:
+    """Every lane computes for itself, so processors with wider registers give the same networks."""
+    if not fused.available()[0]:
+        pytest.skip("no native kernel here")
+    toy, recipe = ss.Bottleneck(6, 2, activation=activation, dropout=0.1), ss.Recipe(steps=30)
+    found = []
+    for lanes in (4, 8, 16):
+        monkeypatch.setattr(fused, "LANES", lanes)
+        fused._library.cache_clear()
+        _, trainer = engine_params(toy, ss.SparseFeatures(6, density=0.2), recipe, "fused", seeds=19)
+        found.append(trainer.params)
+    fused._library.cache_clear()
+    for other in found[1:]:
+        for name, value in found[0].items():
+            np.testing.assert_array_equal(other[name], value)

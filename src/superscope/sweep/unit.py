@@ -22,6 +22,7 @@ from superscope.toys import ModuleToy, TwoLayer, get_target
 ENGINES = ("auto", "fused", "torch")
 GPU_NETWORKS = 1 << 14  # in one unit
 PIECES = 16  # units of a sweep on one machine, about
+REGISTER = 16  # networks a unit has at least: a full register of the widest processors
 UNSHARED_AT_ONCE = 16  # networks that hold their own points in memory at the same time
 LIBRARIES = {"fused": 8 << 20, "torch": 96 << 20}  # what the matrix library takes for itself, on its first large product
 Block = tuple[slice, ...]
@@ -79,14 +80,14 @@ def unit_shape(sweep: Grid, recipe: Recipe, device: str = "cpu", pieces: int = P
     """
     total = math.prod(sweep.shape)
     room = max(1, memory_budget() // bytes_per_instance(sweep, recipe))
-    target = min(max(total // pieces, fused.LANES), 1024, room)
+    target = min(max(total // pieces, REGISTER), 1024, room)
     if device != "cpu":
         target = min(total, GPU_NETWORKS)
     size = list(sweep.shape)
     conditions = len(sweep.over or {})
     for axis in range(len(size)):
         enough = (
-            target if axis < conditions or device != "cpu" else min(max(target, 64 if pieces == PIECES else fused.LANES), room)
+            target if axis < conditions or device != "cpu" else min(max(target, 64 if pieces == PIECES else REGISTER), room)
         )
         while math.prod(size) > enough and size[axis] > 1:
             size[axis] = -(-size[axis] // 2)

@@ -2,8 +2,8 @@
  *
  *   pre = W1 x + b1,  h = f(pre) * mask,  y = g(W2 h + b2),  L = sum_p w_p sum_o I_o (y_o - t_o)^2,  then one Adam step.
  *
- * The sixteen networks of a block share the weighted points (x, w) and the targets t, and differ in everything else, so a
- * point is read once and every arithmetic instruction works on sixteen networks. x is stored sparsely: encoding costs
+ * The LANES networks of a block share the weighted points (x, w) and the targets t, and differ in everything else, so a
+ * point is read once and every arithmetic instruction works on all of them. x is stored sparsely: encoding costs
  * (active features) * M instead of N * M. Shapes and options are compile-time macros, set by fused.py:
  *   N inputs, M hidden, O outputs, TIED, HIDDEN_BIAS, OUTPUT_BIAS, DROPOUT, HIDDEN_ACT, OUTPUT_ACT.
  * Parameters lie as [W1: N x M][b1: M][W2: O x M][b2: O], each entry a vector of LANES floats; with TIED, W2 is W1.
@@ -12,11 +12,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef LANES /* floats in one register: set by fused.py; vectors wider than it go through memory */
 #define LANES 16
+#endif
 #define AT_ONCE 6
 #define TILE (320 / M < 4 ? 4 : 320 / M) /* rows of weights and of gradients that share the first cache */
-typedef float v __attribute__((vector_size(4 * LANES), aligned(64)));
-typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(64)));
+typedef float v __attribute__((vector_size(4 * LANES), aligned(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 
 #define OFF_B1 (N * M)
