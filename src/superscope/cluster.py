@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from superscope import store
+from superscope import machine, store
 from superscope.errors import UserError
 
 LEFT_OUT = ("models", "saes", "results", "corpus")  # data of an installed superscope: too much to send with every job
@@ -43,7 +43,7 @@ def join(workers: int | None = None) -> Any:
     if ray.is_initialized():
         return ray
     if not address():
-        ray.init(address="local", num_cpus=workers or _cores(), log_to_driver=False, include_dashboard=False)
+        ray.init(address="local", num_cpus=workers or machine.cores(), log_to_driver=False, include_dashboard=False)
         return ray
     here = Path(__file__).parent
     environment = {
@@ -59,10 +59,6 @@ def join(workers: int | None = None) -> Any:
             "start one with 'ray start --head', or unset RAY_ADDRESS"
         ) from None
     return ray
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores(ray: Any, workers: int | None = None) -> int:

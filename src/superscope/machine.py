@@ -18,6 +18,11 @@ def home() -> Path:
         return Path(tempfile.gettempdir()) / f"superscope-{os.getuid()}"
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def memory_free(root: Path = CGROUPS) -> int | None:
     """Bytes that this process may still take: what the machine has available, or what is left under the tightest limit of
     the control groups it is in (containers, batch systems). None where the system does not say.

@@ -40,6 +40,8 @@ def test_it_is_never_worse_than_its_own_first_round():
     again = sweep.train(ss.Recipe(steps=300), search="global")
     np.testing.assert_array_equal(found.W.values, again.W.values)
     assert not np.array_equal(found.W.values[:, 0], found.W.values[:, 1])
+    other = ss.Sweep(sweep.toy, sweep.inputs, over=sweep.over, seeds=[1]).train(ss.Recipe(steps=300), search="global")
+    np.testing.assert_array_equal(other.W.values[:, 0], found.W.values[:, 1])  # a seed's search is its own
 
 
 def test_a_store_gives_the_same_network_back(tmp_path):

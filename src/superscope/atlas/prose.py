@@ -90,11 +90,13 @@ def _explained(escaped: str, seen: set[str]) -> str:
 
 def paragraphs(docstring: str, seen: set[str] | None = None) -> list[tuple[str, list[markupsafe.Markup]]]:
     """Blocks of a docstring: ("p", [text]), ("ul", [item, ...]) or ("pre", [text]) for indented lines."""
+    import markupsafe
+
     out = []
     for block in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
         lines = block.splitlines()
         if all(line.startswith(("    ", "\t")) for line in lines):
-            out.append(("pre", [inline_plain("\n".join(line[4:] for line in lines))]))
+            out.append(("pre", [markupsafe.escape("\n".join(line[4:] for line in lines))]))
             continue
         items: list[list[str]] = []
         lead: list[str] = []
@@ -110,10 +112,3 @@ def paragraphs(docstring: str, seen: set[str] | None = None) -> list[tuple[str, 
         if items:
             out.append(("ul", [inline(" ".join(item), seen) for item in items]))
     return out
-
-
-def inline_plain(text: str) -> markupsafe.Markup:
-    """Escaped, and nothing else."""
-    import markupsafe
-
-    return markupsafe.escape(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import queue
 import threading
 import warnings
@@ -137,7 +136,7 @@ def default_workers(engine: str) -> int:
     (two were slower than one): it gets one thread here, and more processes with executor="ray"."""
     if engine == "torch":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return machine.cores()
 
 
 class _StoppedError(Exception):

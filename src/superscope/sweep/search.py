@@ -79,13 +79,10 @@ def _rounds(sweep: Any, toy: Any, shapes: dict[str, tuple[int, ...]], wide: Any)
     if isinstance(toy, TwoLayer):
         for size in SIZES:
             yield f"size={size}", None
-    grid = wide.shape
     if set(shapes) <= {"W", "b_out"} and "W" in shapes:
-        rng = np.random.default_rng([len(grid), *grid, 1])
-        yield "theory", lambda kept: _codes(rng, grid, shapes)
+        yield "theory", lambda kept: _codes(wide, shapes)
     for hop in range(HOPS):
-        rng = np.random.default_rng([len(grid), *grid, 2, hop])
-        yield f"hop={hop}", lambda kept, rng=rng: _hops(rng, wide, shapes, kept)
+        yield f"hop={hop}", lambda kept, hop=hop: _hops(hop, wide, shapes, kept)
 
 
 def _better(kept: xr.Dataset | None, new: xr.Dataset) -> xr.Dataset:
@@ -98,17 +95,25 @@ def _better(kept: xr.Dataset | None, new: xr.Dataset) -> xr.Dataset:
     return xr.where(won, new[shared], kept[shared], keep_attrs=True)
 
 
-def _codes(rng: np.random.Generator, grid: tuple[int, ...], shapes: dict[str, tuple[int, ...]]) -> Start:
+def _generator(wide: Any, where: tuple[int, ...], purpose: int) -> np.random.Generator:
+    """Random numbers of one network: of its seed's number, so that other seeds are other draws, its place and the purpose."""
+    seed = list(wide.axes).index("seed")
+    rest = [place for axis, place in enumerate(where) if axis != seed]
+    return np.random.default_rng([wide.axes["seed"][where[seed]], purpose, *rest])
+
+
+def _codes(wide: Any, shapes: dict[str, tuple[int, ...]]) -> Start:
     """Spread-out codes of k of the n features, in random order and turned at random, the others left out.
 
-    k runs over 2m to n. In two dimensions regular polygons (Elhage et al. 2022); in more, points on a sphere that repel each
-    other, or antipodal pairs and single features.
+    k runs over 2m to n. In two dimensions regular polygons (Elhage et al. 2022), in more, points on a sphere that repel each
+    other (which gives antipodal pairs at k = 2m).
     """
-    m, n = shapes["W"]
+    (m, n), grid = shapes["W"], wide.shape
     W = np.zeros((*grid, m, n))
     bias = np.zeros((*grid, n))
     sizes = list(range(n, max(min(2 * m, n), m) - 1, -1)) or [n]
     for where in np.ndindex(*grid):
+        rng = _generator(wide, where, 1)
         k = sizes[where[-1] % len(sizes)]
         code = polygon(k) if m == 2 else spread(rng, k, m)
         turn = np.linalg.qr(rng.standard_normal((m, m)))[0]
@@ -138,7 +143,7 @@ def spread(rng: np.random.Generator, k: int, m: int, steps: int = 300) -> np.nda
     return points
 
 
-def _hops(rng: np.random.Generator, wide: Any, shapes: dict[str, tuple[int, ...]], kept: xr.Dataset) -> Start:
+def _hops(hop: int, wide: Any, shapes: dict[str, tuple[int, ...]], kept: xr.Dataset) -> Start:
     """The best so far, moved: a third each with two features exchanged, one drawn anew, noise on everything."""
     grid, axes = wide.shape, [name for name in wide.axes if name != "restart"]
     start = {
@@ -147,7 +152,7 @@ def _hops(rng: np.random.Generator, wide: Any, shapes: dict[str, tuple[int, ...]
         for name in shapes
     }  # fmt: skip
     for where in np.ndindex(*grid):
-        kind = where[-1] % 3
+        rng, kind = _generator(wide, where, 2 + hop), where[-1] % 3
         for value in start.values() if kind == 0 else ():
             size = float(np.abs(value[where]).mean()) or 0.1
             value[where] += 0.25 * size * rng.standard_normal(value[where].shape)
