@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from chromium import Browser
 
-from superscope import atlas
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
-    pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: the pages are not opened"),
     pytest.mark.skipif(importlib.util.find_spec("axe_core_python") is None, reason="axe-core-python is not installed"),
 ]
 PAGES = ("index", "bridges", "playground", "glossary", "retractions", "reference", "4.7", "4.24")
 RUN = """axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then((found) => found.violations.map(
   (one) => [one.id, one.nodes.length, one.nodes[0].target.join(" "), (one.nodes[0].any[0] || {}).message || one.help]))"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("axe")
-    atlas.build(folder / "site", folder / "none")
-    return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
 
 
 def axe() -> str:
@@ -45,7 +25,7 @@ def axe() -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(browser, site, name, scheme):
-    browser.visit((site / f"{name}.html").as_uri(), scheme=scheme, draw=name == "4.24")
+def test_axe_finds_nothing(browser, recorded_site, name, scheme):
+    browser.visit((recorded_site / f"{name}.html").as_uri(), scheme=scheme, draw=name == "4.24")
     browser.ask(f"(0, eval)({json.dumps(axe())})")
     assert browser.ask(RUN) == []

@@ -5,13 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from chromium import Browser
 
 from superscope import atlas, catalogue, studies
 from superscope.evidence import records
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: the pages are not opened")
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +23,6 @@ def site(tmp_path_factory, request):
         studies.get("4.7").run(out=folder / "runs", gate=True)
         atlas.build(folder / "site", folder / "runs")
     return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
 
 
 def url(site, name):

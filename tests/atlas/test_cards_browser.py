@@ -1,11 +1,10 @@
 """Blinded cards in a real browser: scripted answers are kept over a reload, saved as a sheet, and read back with the key."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
-from chromium import Browser
+from chromium import PROGRAM, Browser
 
 from superscope import lms
 from superscope.lms import corpus
@@ -14,7 +13,6 @@ from superscope.lms.corpus.tokenizer import Tokenizer
 from superscope.lms.model.transformer import Shape
 from superscope.lms.reading import cards, neuroscope
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: the cards are not opened")
 
 ANSWER = """[...document.querySelectorAll("[id^=c]")].filter((one) => one.querySelector("input[value=yes]")).map((card, k) => {

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from chromium import Browser
-
-from superscope import atlas
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: the figures are not drawn")
 
 LINT = (Path(__file__).parent / "figure_lint.js").read_text()
 # How many letters of the figures have less than 4.5 : 1 against the page.
@@ -31,24 +24,10 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lint")
-    atlas.build(folder / "site", folder / "none")
-    return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-def test_nothing_is_clipped_unnamed_or_alike(browser, site, width, scheme):
+def test_nothing_is_clipped_unnamed_or_alike(browser, recorded_site, width, scheme):
     found, count = [], 0
-    for page in sorted(site.glob("*.html")):
+    for page in sorted(recorded_site.glob("*.html")):
         drawn = page.read_text().count('<div class="plot"')
         if drawn:
             browser.visit(page.as_uri(), width=width, scheme=scheme)
@@ -59,7 +38,7 @@ def test_nothing_is_clipped_unnamed_or_alike(browser, site, width, scheme):
     assert found == []
 
 
-def test_captions_have_no_raw_markup(site):
-    for page in sorted(site.glob("*.html")):
+def test_captions_have_no_raw_markup(recorded_site):
+    for page in sorted(recorded_site.glob("*.html")):
         captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(), re.DOTALL)
         assert not [text for text in captions if re.search(r"&lt;/?su[bp]&gt;|\*\w+\*", text)], page.name

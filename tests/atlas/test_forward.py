@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import random
-import shutil
 from dataclasses import replace
 from importlib import resources
 
 import numpy as np
 import pytest
 import torch
-from chromium import Browser
 
 from superscope import lms
 from superscope.atlas import forward
@@ -20,8 +18,6 @@ from superscope.lms.model import activations
 from superscope.recover import sae as saes
 from superscope.recover.sae import panel
 from superscope.recover.sae.dictionary import SAE
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 LETTERS = [
     "abcdefghij ", "ABC xyz ", "0123456789", "  \t\n\r", "äöüß éñ", "привет мир", "日本語のテキスト", "🙂🚀👩‍👩‍👧🇩🇪",
@@ -44,15 +40,6 @@ def texts():
 
 
 TEXTS = texts()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed: nothing is computed in a page")
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -6,13 +6,11 @@ import csv
 import importlib.util
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from chromium import Browser
 
 from superscope import atlas, lms
 from superscope.atlas import neuroscope as pages
@@ -25,7 +23,6 @@ from superscope.lms.model.transformer import Shape
 from superscope.lms.reading import neuroscope, similar
 from superscope.lms.reading.metrics import Verdict
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<script>document.title = "evil"</script>'
 N = 11  # neurons: the last file of units is not full
 
@@ -184,15 +181,6 @@ def test_where_the_page_cannot_compute_it_says_so(reports, tmp_path):
     assert "There is no box for your own text here: the pages were written without the model." in html
     assert "<textarea" not in html
     assert not (tmp_path / "neuroscope" / NAME / "model.js").exists()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed: the pages are not opened")
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
 
 
 def open_unit(browser, site, number, **options):

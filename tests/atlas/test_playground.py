@@ -5,18 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
-from chromium import Browser
 
 import superscope as ss
 from superscope.atlas import playground
 from superscope.inputs.strata import StratifiedPlan
 from superscope.sweep.points import evaluation_points, stream
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +26,6 @@ def site(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed: the page is not opened")
-    made = Browser(PROGRAM, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
 
 
 @pytest.fixture
